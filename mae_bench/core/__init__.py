@@ -1,0 +1,1 @@
+"""Floor 0: the contract between recipes, jobs and machines; standard library only."""

@@ -1,0 +1,69 @@
+"""The files of a job's folder: written whole or not at all, and appended line by line."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+ENCODER = "encoder.safetensors"
+METRICS = "metrics.jsonl"
+FACTS = "facts.json"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write the file so that a reader sees the old content or the new, never a part of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    commit(part, path)
+
+
+def commit(part: Path, path: Path) -> None:
+    """Rename a finished, fsynced `part` to `path` and make the renaming durable."""
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write value as indented JSON, whole or not at all; NaN is refused with ValueError."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def append_metrics(out: Path, *, step: int, steps: int, **values: float | str) -> None:
+    """Append one line to metrics.jsonl: `step` of `steps` is done, with values; drives progress."""
+    line = {"step": step, "steps": steps, "time": round(time.time(), 3), **values}
+    with (out / METRICS).open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def last_progress(out: Path) -> dict[str, Any] | None:
+    """Return the newest whole line of metrics.jsonl, or None; reads only the file's end."""
+    try:
+        with (out / METRICS).open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 4096))
+            lines = stream.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def record_facts(out: Path, **facts: Any) -> None:
+    """Merge facts into facts.json: what a recipe wants kept in its result's provenance."""
+    path = out / FACTS
+    known = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, known | facts)

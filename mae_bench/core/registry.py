@@ -1,0 +1,27 @@
+"""The names of all recipes, as strings: nothing is imported until a recipe is asked for."""
+
+import importlib
+from typing import cast
+
+from mae_bench.core.recipe import Recipe, unknown
+
+OBJECTIVES: dict[str, str] = {
+    "mae": "pretrain.mae:MAE",
+    "supervised": "pretrain.supervised:Supervised",
+    "random_init": "pretrain.random_init:RandomInit",
+}
+TASKS: dict[str, str] = {
+    "imagenet_finetune": "transfer.imagenet_finetune:ImagenetFinetune",
+    "imagenet_linear": "transfer.imagenet_linear:ImagenetLinear",
+    "coco_vitdet": "transfer.coco_vitdet:CocoVitDet",
+    "ade20k_upernet": "transfer.ade20k_upernet:Ade20kUperNet",
+}
+
+
+def load(name: str) -> type[Recipe]:
+    """Return the recipe class of that name; ValueError with the nearest name if there is none."""
+    known = OBJECTIVES | TASKS
+    if name not in known:
+        raise ValueError(unknown("recipe", name, known))
+    module, _, cls = known[name].partition(":")
+    return cast(type[Recipe], getattr(importlib.import_module(module), cls))

@@ -1,0 +1,1 @@
+"""Floor 1: the torch tools that pretraining and transfer share."""

@@ -1,0 +1,152 @@
+"""The one file that pretraining hands to transfer: spec and weights in one canonical naming.
+
+The canonical names are timm's: cls_token, pos_embed (row 0 is the cls row), patch_embed.proj.*,
+blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}.*, norm.*.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mae_bench.core.files import write_bytes
+from mae_bench.kit.formats import read_foreign
+from mae_bench.kit.spec import EncoderSpec
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder file in memory."""
+
+    spec: EncoderSpec
+    state: dict[str, Tensor]
+    sha256: str
+    """Of the file's bytes."""
+
+
+def encoder_shapes(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
+    """Return every canonical tensor name with its shape."""
+    d, p = spec.width, spec.patch_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, d),
+        "pos_embed": (1, 1 + spec.grid**2, d),
+        "patch_embed.proj.weight": (d, 3, p, p),
+        "patch_embed.proj.bias": (d,),
+        "norm.weight": (d,),
+        "norm.bias": (d,),
+    }
+    for i in range(spec.depth):
+        block = {
+            "norm1.weight": (d,),
+            "norm1.bias": (d,),
+            "attn.qkv.weight": (3 * d, d),
+            "attn.qkv.bias": (3 * d,),
+            "attn.proj.weight": (d, d),
+            "attn.proj.bias": (d,),
+            "norm2.weight": (d,),
+            "norm2.bias": (d,),
+            "mlp.fc1.weight": (4 * d, d),
+            "mlp.fc1.bias": (4 * d,),
+            "mlp.fc2.weight": (d, 4 * d),
+            "mlp.fc2.bias": (d,),
+        }
+        shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.items()}
+    return shapes
+
+
+def write_encoder(path: Path, spec: EncoderSpec, state: State) -> None:
+    """Write the encoder file, whole or not at all; the state must be exactly the spec's tensors."""
+    check_state(str(path), spec, state)
+    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in state.items()}
+    write_bytes(path, save(tensors, {"mae_bench.encoder": json.dumps(dataclasses.asdict(spec))}))
+
+
+def read_encoder(path: Path) -> Encoder:
+    """Return the encoder in a file of ours, or in a .pth, .pt or .bin pickle of the reference code.
+
+    Raises ValueError, naming the file, if it is missing, truncated, no encoder, or if a tensor is
+    missing, unexpected or of another shape than its own spec says.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such encoder file; pass the path of an encoder.safetensors")
+    spec, state = _read_own(path) if path.suffix == ".safetensors" else read_foreign(path)
+    check_state(str(path), spec, state)
+    with path.open("rb") as stream:
+        return Encoder(spec, dict(state), hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def check_state(what: str, spec: EncoderSpec, state: State) -> None:
+    """Raise ValueError listing the first missing, unexpected and differently shaped tensors."""
+    expected = encoder_shapes(spec)
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unexpected {name}" for name in found if name not in expected]
+    problems += [
+        f"{name} is {list(found[name])}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if problems:
+        raise ValueError(f"{what} is not a {spec.arch} encoder: {_first(problems)}")
+
+
+def load_exactly(
+    model: nn.Module, state: State, new: Collection[str] = (), dropped: Collection[str] = ()
+) -> None:
+    """Load state into model with every tensor accounted for.
+
+    `new`: prefixes of model tensors that the state does not have, kept as initialised.
+    `dropped`: prefixes of state tensors that the model has no place for.
+    Raises ValueError with both lists if anything else is missing, left over or of another shape,
+    and if after loading any loaded tensor differs from the state's.
+    """
+    given = {n: t for n, t in state.items() if not n.startswith(tuple(dropped))}
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith(tuple(new))}
+    missing = [f"missing {name}" for name in own if name not in given]
+    unexpected = [f"unexpected {name}" for name in given if name not in own]
+    shapes = [
+        f"{name} is {list(given[name].shape)}, the model has {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if missing or unexpected or shapes:
+        lists = "; ".join(_first(part) for part in (missing, unexpected, shapes) if part)
+        raise ValueError(f"the weights do not fit {type(model).__name__}: {lists}")
+    model.load_state_dict(given, strict=False)
+    after = model.state_dict()
+    for name, tensor in given.items():
+        if not torch.equal(after[name].cpu(), tensor.to(after[name].dtype).cpu()):
+            raise ValueError(f"{name} did not arrive in {type(model).__name__}: values differ")
+
+
+def _read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor]]:
+    """Return spec and tensors of a file that write_encoder made."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get("mae_bench.encoder")
+            state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    if header is None:
+        raise ValueError(f"{path} has no encoder spec; expected a file that mae-bench wrote")
+    try:
+        fields = json.loads(header)
+        spec = EncoderSpec(**fields | {k: tuple(fields[k]) for k in ("mean", "std")})
+    except (TypeError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} has an encoder spec this version cannot read: {error}") from error
+    return spec, state
+
+
+def _first(problems: list[str], limit: int = 5) -> str:
+    """Return the first problems, and how many more there are."""
+    more = f" and {len(problems) - limit} more" if len(problems) > limit else ""
+    return ", ".join(problems[:limit]) + more
