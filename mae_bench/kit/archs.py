@@ -1,4 +1,4 @@
-"""The named Vision Transformer sizes; loads without torch so that recipes can check their fields."""
+"""The named Vision Transformer sizes; loads without torch, so that recipes can check fields."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,161 @@
+"""The one training loop of all our own training: resumable to the bit on a CPU."""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mae_bench.core.files import append_metrics
+from mae_bench.kit.checkpoint import Checkpoints
+from mae_bench.kit.datasets import Batch
+from mae_bench.kit.randomness import seed_globals
+
+log = logging.getLogger(__name__)
+
+REQUEUE = 75
+"""Exit code of a run that saved itself on a signal and wants to be started again."""
+MICRO_BATCH = 256
+"""Images in one forward pass; a larger batch is accumulated."""
+LOG_EVERY_S = 1.0
+SAVE_EVERY_S = 30.0
+SAVE_SHARE = 0.01
+"""At most this share of the time goes into checkpoints."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run: where it lives, how long it is and how it is fed."""
+
+    out: Path
+    seed: int
+    steps: int
+    steps_per_epoch: int
+    batch_size: int
+    batches: Callable[[int, int], Iterator[Batch]]
+    """(first step, parts per batch) -> the micro-batches from that step on."""
+    lr_at: Callable[[float], float]
+    """Fractional epoch -> learning rate, multiplied by a group's `lr_scale` if it has one."""
+
+
+def train(module: nn.Module, optimizer: Optimizer, training: Training) -> None:
+    """Train until `training.steps`, continuing from the newest checkpoint in `out`.
+
+    `module(images, labels)` returns the loss, a scalar; `module.after_step(progress)` is called
+    with progress in (0, 1] where it exists. Every step draws from generators seeded by
+    (seed, step). On SIGTERM, SIGUSR2 or SIGINT the step ends, the state is saved and SystemExit(75)
+    raised. Raises ValueError if the loss is not finite.
+    """
+    checkpoints = Checkpoints(training.out / "checkpoints")
+    step = _resume(checkpoints, module, optimizer)
+    parts = num_parts(training.batch_size)
+    device = next(module.parameters()).device
+    batches = training.batches(step, parts)
+    logged = saved = time.monotonic()
+    save_every = SAVE_EVERY_S
+    module.train()
+    with _signals() as stopped:
+        while step < training.steps:
+            seed_globals(training.seed, "step", step)
+            _set_lr(optimizer, training.lr_at(step / training.steps_per_epoch))
+            loss = _step(module, optimizer, batches, parts, device)
+            step += 1
+            if hasattr(module, "after_step"):
+                module.after_step(step / training.steps)
+            now = time.monotonic()
+            if now - logged > LOG_EVERY_S or step == training.steps:
+                _log(training, optimizer, step, loss)
+                logged = now
+            if stopped or now - saved > save_every or step == training.steps:
+                checkpoints.save(step, _state(module, optimizer, step))
+                saved = time.monotonic()
+                save_every = max(SAVE_EVERY_S, (saved - now) / SAVE_SHARE)
+            if stopped and step < training.steps:
+                log.info("stopped by signal %d after step %d; state saved", stopped[0], step)
+                raise SystemExit(REQUEUE)
+
+
+def num_parts(batch_size: int) -> int:
+    """Return the fewest equal parts of a batch that hold at most MICRO_BATCH images each."""
+    fewest = math.ceil(batch_size / MICRO_BATCH)
+    return next(parts for parts in range(fewest, batch_size + 1) if batch_size % parts == 0)
+
+
+def _step(
+    module: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterator[Batch],
+    parts: int,
+    device: torch.device,
+) -> Tensor:
+    """Take one optimiser step over `parts` micro-batches and return the mean loss, detached."""
+    total = torch.zeros((), device=device)
+    for _ in range(parts):
+        images, labels = next(batches)
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+            loss = module(images, labels) / parts
+        loss.backward()
+        total += loss.detach()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total
+
+
+def _set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def _log(training: Training, optimizer: Optimizer, step: int, loss: Tensor) -> None:
+    """Append the step to metrics.jsonl; ValueError if the loss is not finite."""
+    value = loss.item()
+    if not math.isfinite(value):
+        raise ValueError(f"the run diverged: loss {value} at step {step}; lower the learning rate")
+    lr = max(group["lr"] for group in optimizer.param_groups)
+    epoch = step / training.steps_per_epoch
+    append_metrics(
+        training.out, step=step, steps=training.steps, epoch=round(epoch, 3), loss=value, lr=lr
+    )
+
+
+def _state(module: nn.Module, optimizer: Optimizer, step: int) -> dict[str, Any]:
+    """Return all that the rest of the run depends on."""
+    return {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+
+
+def _resume(checkpoints: Checkpoints, module: nn.Module, optimizer: Optimizer) -> int:
+    """Load the newest checkpoint and return its step, 0 without one."""
+    state = checkpoints.newest()
+    if state is None:
+        return 0
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    log.info("resumed after step %d", state["step"])
+    return int(state["step"])
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect stop signals in the yielded list for the time of the block."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    before = {n: signal.signal(n, lambda number, frame: received.append(number)) for n in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

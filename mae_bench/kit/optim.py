@@ -1,0 +1,110 @@
+"""Parameter groups with layer-wise decay, and LARS."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Group = dict[str, Any]
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
+    """Return two groups: trainable tensors of 2 or more dimensions decay, biases and norms do not.
+
+    MAE's cls and mask token have three dimensions and do decay, as in the reference.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def layer_id(name: str, depth: int) -> int:
+    """Return 0 for the embeddings, i+1 for block i, depth+1 for what follows the blocks.
+
+    Raises ValueError for a name that is none of these: a silent default would give a layer the
+    full learning rate.
+    """
+    first, *rest = name.split(".")
+    if first in ("cls_token", "pos_embed", "patch_embed"):
+        return 0
+    if first == "blocks" and 0 <= int(rest[0]) < depth:
+        return int(rest[0]) + 1
+    if first in ("norm", "fc_norm", "head"):
+        return depth + 1
+    raise ValueError(f"no layer id for parameter {name!r} of a ViT of depth {depth}")
+
+
+def layer_decay_groups(
+    model: nn.Module, depth: int, layer_decay: float, weight_decay: float
+) -> list[Group]:
+    """Return one group per (layer, decayed or not), each with `lr_scale` = decay^(depth+1-id).
+
+    Biases, norms, the position embedding and the cls token do not decay (MAE fine-tuning, BEiT).
+    """
+    groups: dict[tuple[int, bool], Group] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim > 1 and name not in ("pos_embed", "cls_token")
+        layer = layer_id(name, depth)
+        empty: Group = {
+            "params": [],
+            "names": [],
+            "weight_decay": weight_decay if decays else 0.0,
+            "lr_scale": layer_decay ** (depth + 1 - layer),
+        }
+        group = groups.setdefault((layer, decays), empty)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+class LARS(Optimizer):
+    """SGD with momentum whose matrices take a trust ratio (You et al. 2017, arXiv 1708.03888).
+
+    Tensors of one dimension are neither decayed nor rescaled, as in MAE's linear probe.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.0,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        trust: float = 0.001,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "trust": trust,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step with the gradients at hand."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, parameter: Tensor, group: Group) -> None:
+        """Move one parameter: rescale, momentum, step."""
+        update = parameter.grad
+        assert update is not None
+        if parameter.ndim > 1:
+            update = update.add(parameter, alpha=group["weight_decay"])
+            weight_norm, update_norm = parameter.norm(), update.norm()
+            both = (weight_norm > 0) & (update_norm > 0)
+            ratio = torch.where(both, group["trust"] * weight_norm / update_norm, 1.0)
+            update = update * ratio
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].mul_(group["momentum"]).add_(update)
+        parameter.add_(state["momentum"], alpha=-group["lr"])

@@ -1,0 +1,106 @@
+"""The plain Vision Transformer of all our own training; its state dict has canonical names."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from mae_bench.kit.pos_embed import sincos_pos_embed
+from mae_bench.kit.spec import EncoderSpec
+
+NORM_EPS = 1e-6
+
+
+class VisionTransformer(nn.Module):
+    """ViT encoder (Dosovitskiy et al. 2021): pre-norm blocks, cls token, absolute positions.
+
+    The position embedding starts as 2-D sin-cos. Subclasses add heads beside, under flat names.
+    """
+
+    def __init__(self, spec: EncoderSpec, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
+        self.pos_embed = nn.Parameter(sincos_pos_embed(spec.width, spec.grid))
+        self.patch_embed = PatchEmbed(spec.image_size, spec.patch_size, 3, spec.width)
+        rates = torch.linspace(0, drop_path, spec.depth).tolist()
+        self.blocks = nn.ModuleList(make_block(spec.width, spec.heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(spec.width, eps=NORM_EPS)
+
+    def embed(
+        self,
+        images: Float[Tensor, "batch 3 side side"],
+        keep: Int[Tensor, "batch kept"] | None = None,
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return cls and patch tokens with positions; only the patches `keep` if given."""
+        patches = patchify(images, self.spec.patch_size)
+        positions = self.pos_embed[:, 1:]
+        if keep is not None:
+            patches = gather_tokens(patches, keep)
+            positions = gather_tokens(positions.expand(len(images), -1, -1), keep)
+        projection = self.patch_embed.proj
+        tokens = F.linear(patches, projection.weight.flatten(1), projection.bias) + positions
+        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
+        return torch.cat([cls_token, tokens], dim=1)
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch 3 side side"],
+        keep: Int[Tensor, "batch kept"] | None = None,
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the tokens after the last block, before any norm."""
+        tokens = self.embed(images, keep)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 side side"]
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the normalised tokens, cls first."""
+        return self.norm(self.encode(images))
+
+
+def make_block(width: int, heads: int, drop_path: float = 0.0) -> nn.Module:
+    """Return timm's pre-norm block with MLP ratio 4, qkv bias and this project's eps."""
+    norm = partial(nn.LayerNorm, eps=NORM_EPS)
+    return Block(width, heads, mlp_ratio=4.0, qkv_bias=True, drop_path=drop_path, norm_layer=norm)
+
+
+def init_weights(model: nn.Module) -> None:
+    """Initialise as MAE does: Xavier-uniform linears, zero biases, cls and mask token normal 0.02.
+
+    The fused qkv is one matrix and the patch embedding a linear map [width, 3*patch*patch].
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, PatchEmbed):
+            nn.init.xavier_uniform_(module.proj.weight.flatten(1))
+            nn.init.zeros_(module.proj.bias)
+    for name, parameter in model.named_parameters():
+        if name in ("cls_token", "mask_token"):
+            nn.init.normal_(parameter, std=0.02)
+
+
+def patchify(
+    images: Float[Tensor, "batch 3 side side"], patch_size: int
+) -> Float[Tensor, "batch patches pixels"]:
+    """Return patches row by row; inside one, channel first as a convolution kernel has them."""
+    batch, _, side, _ = images.shape
+    grid = side // patch_size
+    split = images.reshape(batch, 3, grid, patch_size, grid, patch_size)
+    return split.permute(0, 2, 4, 1, 3, 5).reshape(batch, grid * grid, -1)
+
+
+def gather_tokens(
+    tokens: Float[Tensor, "batch tokens width"], index: Int[Tensor, "batch kept"]
+) -> Float[Tensor, "batch kept width"]:
+    """Return the tokens at the given places of each sample."""
+    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))

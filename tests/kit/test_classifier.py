@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mae_bench.kit.classifier import Classifier, top1_accuracy
+from mae_bench.kit.spec import EncoderSpec
+
+
+@pytest.mark.parametrize("pool", ["cls", "avg"])
+def test_features_and_logits_equal_the_reference(golden_file, pool):
+    golden = np.load(golden_file("vit_classifier.npz"))
+    config = json.loads(str(golden["config"]))
+    spec = EncoderSpec(
+        arch="golden",
+        image_size=config["img_size"],
+        patch_size=config["patch_size"],
+        width=config["embed_dim"],
+        depth=config["depth"],
+        heads=config["num_heads"],
+    )
+    model = Classifier(spec, config["num_classes"], pool)
+    prefix = f"{pool}/state/"
+    state = {
+        key.removeprefix(prefix): torch.tensor(golden[key])
+        for key in golden.files
+        if key.startswith(prefix)
+    }
+    model.load_state_dict(state, strict=True)
+    images = torch.tensor(golden["images"])
+    features = model.features(images).detach()
+    np.testing.assert_allclose(features, golden[f"{pool}/features"], rtol=1e-5, atol=1e-5)
+    logits = model(images).detach()
+    np.testing.assert_allclose(logits, golden[f"{pool}/logits"], rtol=1e-5, atol=1e-5)
+
+
+class FirstPixel(torch.nn.Linear):
+    """Says class 1 where the first pixel is bright."""
+
+    def forward(self, images):
+        bright = images[:, 0, 0, 0]
+        return torch.stack([-bright, bright], dim=1)
+
+
+def test_top1_counts_every_image_once_over_unequal_batches():
+    images = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
+    images[:2] = 255
+    labels = torch.tensor([1, 0, 0, 0, 0])
+    batches = [(images[:3], labels[:3]), (images[3:], labels[3:])]
+    assert top1_accuracy(FirstPixel(1, 1), batches) == pytest.approx(80.0)
