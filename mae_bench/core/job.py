@@ -1,4 +1,4 @@
-"""What a job is: a recipe, a seed and a source encoder, named on disk by the hash of exactly those."""
+"""A job is a recipe, a seed and a source encoder; its name on disk is the hash of those."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a recipe is: a frozen dataclass whose fields change its numbers, and how they are checked."""
+"""A recipe is a frozen dataclass whose fields change its numbers; how they are checked."""
 
 import dataclasses
 import difflib
@@ -15,7 +15,7 @@ Framework = Literal["torch", "detectron2", "mmseg"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a recipe yields: `name` is its key in results, `title` its heading in tables."""
+    """A number that a recipe yields: `name` is its key in results, `title` its table heading."""
 
     name: str
     title: str

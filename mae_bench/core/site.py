@@ -1,4 +1,4 @@
-"""Facts of this machine: where the store, the data sets and the interpreters are. They never change a number."""
+"""Facts of this machine, which never change a number: store, data sets, interpreters."""
 
 import sys
 import tomllib

@@ -1,0 +1,181 @@
+"""What lies in a data root: whether it is whole, what classes it has, and its fingerprint."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mae_bench.core.files import write_json
+
+NEXT_STEP = {
+    "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG",
+    "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
+    "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
+    "ADEChallengeData2016",
+}
+
+
+def check(dataset: str, root: Path | None) -> list[str]:
+    """Return what is wrong with a data root, a sentence each; empty if it is whole."""
+    if root is None:
+        return [
+            f"{dataset}: no folder given; set data.{dataset} in site.toml or pass --{dataset} DIR"
+        ]
+    if not root.is_dir():
+        return [f"{dataset}: no folder {root}; {NEXT_STEP[dataset]}"]
+    problems = CHECKS[dataset](root)
+    return [f"{dataset}: {problem}; {NEXT_STEP[dataset]}" for problem in problems]
+
+
+def class_names(root: Path) -> list[str]:
+    """Return the sorted class folders of an ImageNet root's training split."""
+    return sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir())
+
+
+def ade_class_names(root: Path) -> list[str]:
+    """Return the class names of objectInfo150.txt, class 1 first.
+
+    Raises ValueError naming the file if it is no table with a Name column.
+    """
+    path = root / "objectInfo150.txt"
+    header, *rows = path.read_text().splitlines()
+    if "Name" not in header.split("\t"):
+        raise ValueError(f"{path} must be a tab-separated table with a Name column, got {header!r}")
+    column = header.split("\t").index("Name")
+    return [row.split("\t")[column].strip() for row in rows if row.strip()]
+
+
+def fingerprint(dataset: str, root: Path, cache: Path) -> str:
+    """Return the SHA-256 of the names and sizes of all files, wherever the root is.
+
+    It is kept in the JSON file `cache` until a folder or an annotation file changes.
+    """
+    state = hashlib.sha256(repr((dataset, _folder_times(root))).encode()).hexdigest()
+    try:
+        known: dict[str, Any] = json.loads(cache.read_text())
+    except (OSError, json.JSONDecodeError):
+        known = {}
+    entry = known.get(str(root.resolve()))
+    if not isinstance(entry, dict) or entry.get("state") != state:
+        digest = hashlib.sha256()
+        for name, size in sorted(_files(root, root)):
+            digest.update(f"{name}\0{size}\n".encode())
+        entry = {"state": state, "fingerprint": digest.hexdigest()}
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cache, known | {str(root.resolve()): entry})
+    return str(entry["fingerprint"])
+
+
+def _check_imagenet(root: Path) -> list[str]:
+    """Return missing splits, empty classes, and classes that only one split has."""
+    problems, classes = [], {}
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            problems.append(f"no folder {root / split}")
+            continue
+        folders = sorted(entry.name for entry in os.scandir(root / split) if entry.is_dir())
+        classes[split] = set(folders)
+        empty = [name for name in folders if not _any_file(root / split / name)]
+        if not folders:
+            problems.append(f"{root / split} has no class folders, expected one for each class")
+        if empty:
+            problems.append(f"{root / split} has {len(empty)} empty class folders: {_some(empty)}")
+    if len(classes) == 2 and classes["train"] != classes["val"]:
+        odd = sorted(classes["train"] ^ classes["val"])
+        problems.append(
+            f"{root}: train has {len(classes['train'])} classes and val {len(classes['val'])}, "
+            f"expected the same; only in one: {_some(odd)}"
+        )
+    return problems
+
+
+def _check_coco(root: Path) -> list[str]:
+    """Return missing folders, broken annotation files, and images that they name in vain."""
+    problems = []
+    for split in ("train2017", "val2017"):
+        path = root / "annotations" / f"instances_{split}.json"
+        if not (root / split).is_dir():
+            problems.append(f"no folder {root / split}")
+        if not path.is_file():
+            problems.append(f"no file {path}")
+        if problems:
+            continue
+        try:
+            content = json.loads(path.read_bytes())
+            wanted = {image["file_name"] for image in content["images"]}
+            ids = {category["id"] for category in content["categories"]}
+            used = {annotation["category_id"] for annotation in content["annotations"]}
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path} is no COCO annotation file ({type(error).__name__}: {error})")
+            continue
+        missing = sorted(wanted - {entry.name for entry in os.scandir(root / split)})
+        if missing or not wanted:
+            problems.append(
+                f"{root / split} has {len(wanted) - len(missing)} of the {len(wanted)} images that "
+                f"{path.name} names; missing: {_some(missing)}"
+            )
+        if used - ids:
+            problems.append(f"{path} uses unknown category ids: {_some(map(str, used - ids))}")
+    return problems
+
+
+def _check_ade20k(root: Path) -> list[str]:
+    """Return missing folders, and images and label maps without their counterpart."""
+    problems = []
+    if not (root / "objectInfo150.txt").is_file():
+        problems.append(f"no file {root / 'objectInfo150.txt'}")
+    for split in ("training", "validation"):
+        folders = [root / kind / split for kind in ("images", "annotations")]
+        absent = [f"no folder {folder}" for folder in folders if not folder.is_dir()]
+        if absent:
+            problems += absent
+            continue
+        images, labels = ({Path(entry.name).stem for entry in os.scandir(f)} for f in folders)
+        if images != labels or not images:
+            odd = sorted(images ^ labels)
+            problems.append(
+                f"{root}: {split} has {len(images)} images and {len(labels)} label maps, expected "
+                f"one for one; without counterpart: {_some(odd)}"
+            )
+    return problems
+
+
+CHECKS: dict[str, Callable[[Path], list[str]]] = {
+    "imagenet": _check_imagenet,
+    "coco": _check_coco,
+    "ade20k": _check_ade20k,
+}
+
+
+def _any_file(folder: Path) -> bool:
+    """Return whether the folder has an entry."""
+    return next(os.scandir(folder), None) is not None
+
+
+def _some(names: Any) -> str:
+    """Return the first three names and the count of the others."""
+    names = list(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "none"
+
+
+def _folder_times(root: Path, depth: int = 2) -> list[tuple[str, int]]:
+    """Return name and modification time of the folders down to `depth`, and of the JSON files."""
+    times = [(root.name, root.stat().st_mtime_ns)]
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if entry.is_dir() and depth > 0:
+            times += _folder_times(Path(entry.path), depth - 1)
+        elif entry.name.endswith((".json", ".txt")):
+            times.append((entry.name, entry.stat().st_mtime_ns))
+    return times
+
+
+def _files(root: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield (path relative to root, bytes) of every file."""
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _files(root, Path(entry.path))
+        else:
+            yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_size
