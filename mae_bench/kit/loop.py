@@ -2,11 +2,7 @@
 
 import logging
 import math
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +14,13 @@ from torch.optim import Optimizer
 from mae_bench.core.files import append_metrics
 from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.datasets import Batch
+from mae_bench.kit.pace import REQUEUE, Pace, stop_signals
 from mae_bench.kit.randomness import seed_globals
 
 log = logging.getLogger(__name__)
 
-REQUEUE = 75
-"""Exit code of a run that saved itself on a signal and wants to be started again."""
 MICRO_BATCH = 256
 """Images in one forward pass; a larger batch is accumulated."""
-LOG_EVERY_S = 1.0
-SAVE_EVERY_S = 30.0
-SAVE_SHARE = 0.01
-"""At most this share of the time goes into checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +51,23 @@ def train(module: nn.Module, optimizer: Optimizer, training: Training) -> None:
     parts = num_parts(training.batch_size)
     device = next(module.parameters()).device
     batches = training.batches(step, parts)
-    logged = saved = time.monotonic()
-    save_every = SAVE_EVERY_S
+    pace = Pace()
     module.train()
-    with _signals() as stopped:
+    with stop_signals() as stopped:
         while step < training.steps:
             seed_globals(training.seed, "step", step)
             _set_lr(optimizer, training.lr_at(step / training.steps_per_epoch))
             loss = _step(module, optimizer, batches, parts, device)
             step += 1
+            last = step == training.steps
             if hasattr(module, "after_step"):
                 module.after_step(step / training.steps)
-            now = time.monotonic()
-            if now - logged > LOG_EVERY_S or step == training.steps:
+            if pace.log_due() or last:
                 _log(training, optimizer, step, loss)
-                logged = now
-            if stopped or now - saved > save_every or step == training.steps:
-                checkpoints.save(step, _state(module, optimizer, step))
-                saved = time.monotonic()
-                save_every = max(SAVE_EVERY_S, (saved - now) / SAVE_SHARE)
-            if stopped and step < training.steps:
+            if stopped or pace.save_due() or last:
+                with pace.saving():
+                    checkpoints.save(step, _state(module, optimizer, step))
+            if stopped and not last:
                 log.info("stopped by signal %d after step %d; state saved", stopped[0], step)
                 raise SystemExit(REQUEUE)
 
@@ -143,19 +131,3 @@ def _resume(checkpoints: Checkpoints, module: nn.Module, optimizer: Optimizer) -
     optimizer.load_state_dict(state["optimizer"])
     log.info("resumed after step %d", state["step"])
     return int(state["step"])
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect stop signals in the yielded list for the time of the block."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-    before = {n: signal.signal(n, lambda number, frame: received.append(number)) for n in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,172 @@
+"""COCO detection with ViTDet's Mask R-CNN: the recipe; detectron2 is in detectron2_adapter.py."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from mae_bench.core.recipe import Context, Metric, Resources, require
+
+EPOCH = 1843.75
+"""Iterations of batch 64 in one pass over COCO's 118,000 training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoVitDet:
+    """Mask R-CNN on a simple feature pyramid, Li et al. 2022 (arXiv 2203.16527), Table 8 and A.2.
+
+    Defaults are ViT-B's, pretrained by MAE, as in detectron2's projects/ViTDet. Never to be mixed
+    with MAE's own COCO protocol, which has another pyramid and schedule.
+    """
+
+    name: ClassVar[str] = "coco_vitdet"
+    version: ClassVar[int] = 1
+    dataset: ClassVar[str] = "coco"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("box_ap", "COCO box AP"),
+        Metric("mask_ap", "COCO mask AP"),
+    )
+    resources: ClassVar[Resources] = Resources(
+        gpus=64, hours=20.0, framework="detectron2", demo_seconds=200.0
+    )
+
+    image_size: int = 1024
+    """Side in pixels of the square that training and test images are padded to."""
+    iterations: int = 184375
+    """Optimiser steps."""
+    milestones: tuple[int, ...] = (163889, 177546)
+    """Iterations after which the learning rate falls to a tenth."""
+    warmup_iterations: int = 250
+    """Iterations of linear warm-up from a thousandth of the learning rate."""
+    batch_size: int = 64
+    """Images per optimiser step over all devices."""
+    lr: float = 1e-4
+    """Learning rate after warm-up."""
+    layer_decay: float = 0.7
+    """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
+    weight_decay: float = 0.1
+    """AdamW weight decay; the position embedding has none."""
+    decay_norms: bool = False
+    """Whether weight decay applies to norm layers too, as for ViT-H."""
+    drop_path: float = 0.1
+    """Stochastic depth of the last block, rising linearly from 0 at the first."""
+    scale_min: float = 0.1
+    """Least factor of large-scale jitter."""
+    scale_max: float = 2.0
+    """Greatest factor of large-scale jitter."""
+    window_size: int = 14
+    """Side in patches of local attention windows; every depth/4-th block is global. 0: all are."""
+    pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
+    """Pyramid levels relative to the patch grid, each half of the one before."""
+    pyramid_width: int = 256
+    """Channels of every pyramid level and of the heads' convolutions."""
+    box_convs: int = 4
+    """Convolutions of the box head, before its one linear layer."""
+    box_width: int = 1024
+    """Width of the box head's linear layer."""
+    mask_convs: int = 4
+    """Convolutions of the mask head, before its deconvolution."""
+    rpn_samples: int = 256
+    """Anchors an image that the region proposal loss samples."""
+    roi_samples: int = 512
+    """Proposals an image that the heads' losses sample."""
+    rpn_proposals: int = 1000
+    """Proposals kept an image after suppression."""
+    detections_per_image: int = 100
+    """Most detections kept an image."""
+
+    def __post_init__(self) -> None:
+        require(self, "image_size", ">= 32", self.image_size >= 32)
+        require(self, "iterations", ">= 1", self.iterations >= 1)
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        within = all(0 < step < self.iterations for step in self.milestones)
+        require(self, "milestones", f"rising and in (0, {self.iterations})", rising and within)
+        fits = 0 <= self.warmup_iterations < self.iterations
+        require(self, "warmup_iterations", f"in [0, {self.iterations})", fits)
+        require(self, "batch_size", ">= 1", self.batch_size >= 1)
+        require(self, "lr", "> 0", self.lr > 0)
+        require(self, "layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1)
+        require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
+        require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
+        require(self, "scale_min", "> 0", self.scale_min > 0)
+        require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
+        halving = all(
+            a == 2 * b for a, b in zip(self.pyramid_scales, self.pyramid_scales[1:], strict=False)
+        )
+        known = bool(self.pyramid_scales) and set(self.pyramid_scales) <= {4.0, 2.0, 1.0, 0.5}
+        require(self, "pyramid_scales", "consecutive among 4, 2, 1, 0.5", halving and known)
+        for field in (
+            "pyramid_width",
+            "box_width",
+            "rpn_samples",
+            "roi_samples",
+            "rpn_proposals",
+            "detections_per_image",
+        ):
+            require(self, field, ">= 1", getattr(self, field) >= 1)
+        for field in ("window_size", "box_convs", "mask_convs"):
+            require(self, field, ">= 0", getattr(self, field) >= 0)
+
+    @classmethod
+    def published(cls, arch: str, origin: str) -> Self:
+        """Return the values of Table 8 for ViT-B, L, H and of A.2 for other pretraining.
+
+        Supervised: 50 epochs at 8e-5 without layer decay. Random init: 1.6e-4, weight decay 0.2,
+        no layer decay; its published length is the longest tried, here the default 100 epochs.
+        """
+        recipe = cls()
+        if arch == "vit_large_patch16":
+            recipe = dataclasses.replace(recipe, layer_decay=0.8, drop_path=0.4)
+        elif arch == "vit_huge_patch14":
+            recipe = dataclasses.replace(
+                recipe,
+                layer_decay=0.9,
+                drop_path=0.5,
+                decay_norms=True,
+                iterations=int(75 * EPOCH),
+                milestones=(122916, 133159),
+            )
+        if origin == "supervised":
+            return dataclasses.replace(
+                recipe,
+                lr=8e-5,
+                layer_decay=1.0,
+                iterations=int(50 * EPOCH),
+                milestones=(81944, 88773),
+            )
+        if origin == "random_init":
+            return dataclasses.replace(recipe, lr=1.6e-4, layer_decay=1.0, weight_decay=0.2)
+        return recipe
+
+    @classmethod
+    def demo(cls) -> Self:
+        """Return the size for two CPU cores: 96-pixel scenes and narrow heads."""
+        return dataclasses.replace(
+            cls(),
+            image_size=96,
+            iterations=240,
+            milestones=(200,),
+            warmup_iterations=20,
+            batch_size=8,
+            lr=1e-3,
+            layer_decay=1.0,
+            weight_decay=0.05,
+            drop_path=0.0,
+            scale_min=0.7,
+            scale_max=1.4,
+            window_size=0,
+            pyramid_scales=(2.0, 1.0, 0.5),
+            pyramid_width=64,
+            box_convs=1,
+            box_width=128,
+            mask_convs=1,
+            rpn_samples=64,
+            roi_samples=32,
+            rpn_proposals=100,
+            detections_per_image=20,
+        )
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        """Return box and mask AP of the last weights on the validation images."""
+        from transfer.detectron2_adapter import detect
+
+        return detect(self, ctx)

@@ -1,0 +1,130 @@
+"""detectron2's ViTDet Mask R-CNN, shaped by a recipe and filled with an encoder's weights."""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from detectron2 import model_zoo
+from detectron2.config import instantiate
+from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
+from detectron2.solver.build import get_default_optimizer_params
+from torch import Tensor, nn
+
+from mae_bench.kit.encoder import Encoder, load_exactly
+
+if TYPE_CHECKING:
+    from transfer.coco_vitdet import CocoVitDet
+
+ANCHOR_PER_STRIDE = 8
+"""An anchor's side over its level's stride: 32 at stride 4, as in Mask R-CNN with FPN."""
+DROPPED = ("cls_token", "norm.")
+"""ViTDet has neither a cls token nor a final norm."""
+
+
+def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> Any:
+    """Return the lazy config of detectron2's own ViTDet model with the recipe's values in it."""
+    model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    spec, stride = encoder.spec, detector_stride(encoder.spec.patch_size)
+    net = model.backbone.net
+    net.img_size, net.patch_size = recipe.image_size, stride
+    net.embed_dim, net.depth, net.num_heads = spec.width, spec.depth, spec.heads
+    net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
+    net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
+    net.pretrain_img_size = spec.grid * stride
+    backbone = model.backbone
+    backbone.out_channels, backbone.square_pad = recipe.pyramid_width, recipe.image_size
+    backbone.scale_factors = list(recipe.pyramid_scales)
+    _set_levels(model, [int(stride / scale) for scale in recipe.pyramid_scales])
+    _set_heads(model, recipe, num_classes)
+    return model
+
+
+def build_detector(config: Any, encoder: Encoder) -> nn.Module:
+    """Return the detector with exactly the encoder's weights in its ViT.
+
+    New are the pyramid, the heads and the relative positions, which start at zero.
+    """
+    detector: nn.Module = instantiate(config)
+    # detectron2 fixes this to p5, which is the last level for patch 16 only.
+    detector.backbone.top_block.in_feature = config.roi_heads.box_in_features[-1]
+    vit = detector.backbone.net
+    state = encoder.state | {"patch_embed.proj.weight": detector_kernel(encoder)}
+    new = tuple(f"blocks.{i}.attn.rel_pos_" for i in range(encoder.spec.depth))
+    load_exactly(vit, state, new=new, dropped=DROPPED)
+    return detector
+
+
+def detector_stride(patch_size: int) -> int:
+    """Return the patch size inside the detector: the next power of two, 16 for patch 14."""
+    return int(2 ** math.ceil(math.log2(patch_size)))
+
+
+def detector_kernel(encoder: Encoder) -> Tensor:
+    """Return the patch kernel at the detector's patch size, bicubic as ViTDet does for ViT-H."""
+    kernel = encoder.state["patch_embed.proj.weight"]
+    side = detector_stride(encoder.spec.patch_size)
+    if kernel.shape[-1] == side:
+        return kernel
+    return F.interpolate(kernel, size=(side, side), mode="bicubic", align_corners=False)
+
+
+def window_blocks(depth: int) -> list[int]:
+    """Return the blocks with local attention: all but the last of each quarter."""
+    quarter = depth // 4
+    last = {quarter * (i + 1) - 1 for i in range(4)} if quarter else set(range(depth))
+    return [i for i in range(depth) if i not in last]
+
+
+def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> list[dict[str, Any]]:
+    """Return detectron2's groups: layer decay over the ViT, none of it on pyramid and heads."""
+    decay = partial(get_vit_lr_decay_rate, lr_decay_rate=recipe.layer_decay, num_layers=depth)
+    groups: list[dict[str, Any]] = get_default_optimizer_params(
+        detector,
+        base_lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        weight_decay_norm=recipe.weight_decay if recipe.decay_norms else 0.0,
+        lr_factor_func=decay,
+        overrides={"pos_embed": {"weight_decay": 0.0}},
+    )
+    return groups
+
+
+def lr_factor(recipe: "CocoVitDet", iteration: int) -> float:
+    """Return the factor of the learning rate: linear warm-up from 0.001, a tenth a milestone."""
+    factor = float(0.1 ** sum(iteration >= step for step in recipe.milestones))
+    if iteration >= recipe.warmup_iterations:
+        return factor
+    done = iteration / recipe.warmup_iterations
+    return factor * (0.001 * (1 - done) + done)
+
+
+def _set_levels(model: Any, strides: list[int]) -> None:
+    """Name the pyramid's levels by their strides, as detectron2 does, wherever they are used."""
+    names = [f"p{int(math.log2(stride))}" for stride in strides]
+    top = strides[-1] * 2
+    proposals = model.proposal_generator
+    proposals.in_features = [*names, f"p{int(math.log2(top))}"]
+    proposals.anchor_generator.strides = [*strides, top]
+    proposals.anchor_generator.sizes = [[ANCHOR_PER_STRIDE * s] for s in (*strides, top)]
+    heads = model.roi_heads
+    heads.box_in_features = heads.mask_in_features = names
+    heads.box_pooler.scales = heads.mask_pooler.scales = [1.0 / stride for stride in strides]
+
+
+def _set_heads(model: Any, recipe: "CocoVitDet", num_classes: int) -> None:
+    """Set widths, depths and sample counts of the proposal network and the two heads."""
+    width = recipe.pyramid_width
+    proposals, heads = model.proposal_generator, model.roi_heads
+    proposals.head.in_channels = width
+    proposals.batch_size_per_image = recipe.rpn_samples
+    proposals.pre_nms_topk = (2 * recipe.rpn_proposals, recipe.rpn_proposals)
+    proposals.post_nms_topk = (recipe.rpn_proposals, recipe.rpn_proposals)
+    heads.num_classes, heads.batch_size_per_image = num_classes, recipe.roi_samples
+    heads.box_head.input_shape.channels = width
+    heads.box_head.conv_dims = [width] * recipe.box_convs
+    heads.box_head.fc_dims = [recipe.box_width]
+    heads.box_predictor.input_shape.channels = recipe.box_width
+    heads.box_predictor.test_topk_per_image = recipe.detections_per_image
+    heads.mask_head.input_shape.channels = width
+    heads.mask_head.conv_dims = [width] * (recipe.mask_convs + 1)
