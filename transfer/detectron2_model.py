@@ -4,14 +4,14 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch.nn.functional as F
 from detectron2 import model_zoo
 from detectron2.config import instantiate
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
 from detectron2.solver.build import get_default_optimizer_params
-from torch import Tensor, nn
+from torch import nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
+from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 
 if TYPE_CHECKING:
     from transfer.coco_vitdet import CocoVitDet
@@ -25,7 +25,7 @@ DROPPED = ("cls_token", "norm.")
 def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> Any:
     """Return the lazy config of detectron2's own ViTDet model with the recipe's values in it."""
     model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
-    spec, stride = encoder.spec, detector_stride(encoder.spec.patch_size)
+    spec, stride = encoder.spec, dense_patch_size(encoder.spec.patch_size)
     net = model.backbone.net
     net.img_size, net.patch_size = recipe.image_size, stride
     net.embed_dim, net.depth, net.num_heads = spec.width, spec.depth, spec.heads
@@ -49,24 +49,12 @@ def build_detector(config: Any, encoder: Encoder) -> nn.Module:
     # detectron2 fixes this to p5, which is the last level for patch 16 only.
     detector.backbone.top_block.in_feature = config.roi_heads.box_in_features[-1]
     vit = detector.backbone.net
-    state = encoder.state | {"patch_embed.proj.weight": detector_kernel(encoder)}
+    side = dense_patch_size(encoder.spec.patch_size)
+    kernel = resize_patch_kernel(encoder.state["patch_embed.proj.weight"], side)
+    state = encoder.state | {"patch_embed.proj.weight": kernel}
     new = tuple(f"blocks.{i}.attn.rel_pos_" for i in range(encoder.spec.depth))
     load_exactly(vit, state, new=new, dropped=DROPPED)
     return detector
-
-
-def detector_stride(patch_size: int) -> int:
-    """Return the patch size inside the detector: the next power of two, 16 for patch 14."""
-    return int(2 ** math.ceil(math.log2(patch_size)))
-
-
-def detector_kernel(encoder: Encoder) -> Tensor:
-    """Return the patch kernel at the detector's patch size, bicubic as ViTDet does for ViT-H."""
-    kernel = encoder.state["patch_embed.proj.weight"]
-    side = detector_stride(encoder.spec.patch_size)
-    if kernel.shape[-1] == side:
-        return kernel
-    return F.interpolate(kernel, size=(side, side), mode="bicubic", align_corners=False)
 
 
 def window_blocks(depth: int) -> list[int]:
