@@ -58,7 +58,7 @@ class MAE(PretrainRecipe):
 
     @classmethod
     def demo(cls) -> Self:
-        """Return the size for two CPU cores: a 6-block ViT on 64-pixel images."""
+        """Return the size for two CPU cores: a 4-block ViT on 64-pixel images."""
         return dataclasses.replace(
             cls(),
             arch="vit_demo_patch8",

@@ -1,6 +1,7 @@
 """mmsegmentation's UperNet on its MAE backbone, shaped by a recipe and filled with an encoder."""
 
 import importlib
+import logging
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,11 @@ def import_mmseg() -> types.ModuleType:
         importlib.import_module("mmcv.ops")
     except ImportError:
         sys.modules["mmcv.ops"] = AbsentOps("mmcv.ops")
+    from mmengine.logging import MMLogger
     from mmseg.utils import register_all_modules
 
     register_all_modules(init_default_scope=True)
+    MMLogger.get_current_instance().setLevel(logging.WARNING)  # it would list every tensor
     return importlib.import_module("mmseg")
 
 

@@ -14,9 +14,9 @@ class DemoData:
 
     seed: int = 0
     """Any integer; another seed gives other scenes."""
-    num_train_images: int = 4000
+    num_train_images: int = 2400
     """Classification images for training, over all 8 classes."""
-    num_val_images: int = 800
+    num_val_images: int = 640
     """Classification images for validation."""
     image_side: int = 80
     """Side of a classification image in pixels."""

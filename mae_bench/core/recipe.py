@@ -76,6 +76,11 @@ class Recipe(Protocol):
         """Return the same code path at a size for two CPU cores."""
         ...
 
+    @classmethod
+    def published(cls, arch: str, origin: str) -> Self:
+        """Return the values the papers give for that encoder: its size and the recipe it is of."""
+        ...
+
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the metrics; called again with the same `ctx.out` after a kill."""
         ...

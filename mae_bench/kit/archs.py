@@ -22,7 +22,7 @@ ARCHS: dict[str, Arch] = {
     "vit_large_patch16": Arch(1024, 24, 16, 16),
     "vit_huge_patch14": Arch(1280, 32, 16, 14),
     # Ours: the demo on two CPU cores, and the tests.
-    "vit_demo_patch8": Arch(128, 6, 4, 8),
+    "vit_demo_patch8": Arch(128, 4, 4, 8),
     "vit_smoke_patch8": Arch(32, 4, 2, 8),
 }
 """timm's names without the image size, which is a field of its own."""

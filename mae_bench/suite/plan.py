@@ -1,0 +1,105 @@
+"""From a suite to the jobs that fill its table; pure."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.recipe import Recipe
+from mae_bench.suite.suite import Column, Row, Suite
+
+ABSENT = "absent"
+"""The fingerprint of a data set that is not there."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row and a task, with one job per seed; several metrics of a task share it."""
+
+    row: str
+    task: str
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job once, sources before what needs them, and the cells that they fill."""
+
+    suite: Suite
+    jobs: tuple[Job, ...]
+    cells: tuple[Cell, ...]
+
+    def source_of(self, job: Job) -> Job | None:
+        """Return the job that makes this job's encoder, None if there is none."""
+        return job.source if isinstance(job.source, Job) else None
+
+
+def plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
+    """Return the suite's plan; a data set without a fingerprint counts as absent.
+
+    Raises ValueError if a checkpoint is missing or a recipe's fields are wrong.
+    """
+    jobs: dict[str, Job] = {}
+    cells = []
+    for row in suite.rows:
+        source = _source(row, suite, fingerprints)
+        for column in suite.columns:
+            cell = _cell(row, column, suite, fingerprints, source)
+            cells.append(cell)
+            for job in cell.jobs:
+                if isinstance(job.source, Job):
+                    jobs.setdefault(job.source.key, job.source)
+                jobs.setdefault(job.key, job)
+    return Plan(suite, tuple(jobs.values()), tuple(cells))
+
+
+def single_job(row: str, recipe: Recipe, seed: int, fingerprint: str) -> Job:
+    """Return the job of one recipe without a source."""
+    return Job(row, recipe, seed, fingerprint if recipe.dataset else "")
+
+
+def _cell(
+    row: Row,
+    column: Column,
+    suite: Suite,
+    fingerprints: Mapping[str, str],
+    checkpoint: Checkpoint | None,
+) -> Cell:
+    """Return the jobs of one row in one column."""
+    seeds = column.seeds or suite.seeds
+    if column.task in row.own:
+        return Cell(
+            row.label,
+            column.task,
+            tuple(_encoder_job(row, suite, fingerprints, seed) for seed in _row_seeds(row, seeds)),
+        )
+    recipe = column.recipe_for(row)
+    data = fingerprints.get(recipe.dataset, ABSENT)
+    jobs = []
+    for seed in seeds:
+        made_with = seed if row.seeds == "each" else suite.seeds[0]
+        source = checkpoint or _encoder_job(row, suite, fingerprints, made_with)
+        jobs.append(Job(row.label, recipe, seed, data, source))
+    return Cell(row.label, column.task, tuple(jobs))
+
+
+def _row_seeds(row: Row, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the seeds that the row's own encoder is made with."""
+    return seeds if row.seeds == "each" else seeds[:1]
+
+
+def _encoder_job(row: Row, suite: Suite, fingerprints: Mapping[str, str], seed: int) -> Job:
+    """Return the job that makes the row's encoder."""
+    assert row.recipe is not None
+    data = fingerprints.get(row.recipe.dataset, ABSENT)
+    return single_job(row.label, row.recipe, seed, data)
+
+
+def _source(row: Row, suite: Suite, fingerprints: Mapping[str, str]) -> Checkpoint | None:
+    """Return the row's checkpoint by its bytes, None if its encoder is made here."""
+    if row.checkpoint is None:
+        return None
+    if not row.checkpoint.is_file():
+        raise ValueError(f"encoder {row.label!r}: no checkpoint {row.checkpoint}")
+    with row.checkpoint.open("rb") as stream:
+        return Checkpoint(row.checkpoint, hashlib.file_digest(stream, "sha256").hexdigest())

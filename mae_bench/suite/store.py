@@ -1,0 +1,117 @@
+"""Where jobs live: a folder each, whose state is read off its files and never stored."""
+
+import fcntl
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mae_bench.core.files import ENCODER, write_json
+from mae_bench.core.job import Checkpoint, Job, Result
+from mae_bench.core.recipe import Metric, fields_of
+from mae_bench.core.registry import OBJECTIVES, TASKS
+
+SCHEMA = 1
+JOB, RESULT, FAILURE, LOCK, LOG = "job.json", "result.json", "failure.json", "lock", "log.txt"
+
+StateName = Literal["done", "failed", "running", "partial", "new"]
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What the files of a job's folder say."""
+
+    name: StateName
+    reason: str = ""
+    """Why it failed, or who runs it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of job folders, each named by the job's key."""
+
+    root: Path
+
+    def dir(self, job: Job) -> Path:
+        """Return the job's own folder, which may not exist yet."""
+        return self.root / job.key
+
+    def encoder(self, job: Job) -> Path | None:
+        """Return the encoder file that the job starts from, None for pretraining."""
+        if isinstance(job.source, Checkpoint):
+            return job.source.path.resolve()
+        return None if job.source is None else self.dir(job.source).resolve() / ENCODER
+
+    def prepare(self, job: Job, data: Path | None) -> Path:
+        """Write job.json, clear an earlier failure and return the folder, ready to execute."""
+        folder = self.dir(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        encoder = self.encoder(job)
+        write_json(
+            folder / JOB,
+            {
+                "key": job.key,
+                "row": job.row,
+                "identity": job.identity,
+                "target": (OBJECTIVES | TASKS)[job.recipe.name],
+                "fields": fields_of(job.recipe),
+                "seed": job.seed,
+                "data": None if data is None else str(data.resolve()),
+                "encoder": None if encoder is None else str(encoder),
+            },
+        )
+        (folder / FAILURE).unlink(missing_ok=True)
+        return folder
+
+    def result(self, job: Job) -> Result | None:
+        """Return the job's result, or None if there is none that can be believed."""
+        return read_result(self.dir(job) / RESULT, job.key, job.recipe.metrics)
+
+    def state(self, job: Job) -> JobState:
+        """Return the state that the files show now."""
+        folder = self.dir(job)
+        if self.result(job) is not None:
+            return JobState("done")
+        if not folder.is_dir():
+            return JobState("new")
+        holder = lock_holder(folder / LOCK)
+        if holder is not None:
+            return JobState("running", f"process {holder}")
+        try:
+            failure = json.loads((folder / FAILURE).read_text())
+            return JobState("failed", str(failure["message"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return JobState("partial")
+
+
+def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | None:
+    """Return the result in the file if it is whole, of that key, and its metrics in range."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content["schema"] != SCHEMA or content["key"] != key:
+            return None
+        check_metrics(content["metrics"], metrics)
+        return Result(key, content["metrics"], content["seconds"], content["provenance"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def check_metrics(values: dict[str, float], metrics: tuple[Metric, ...]) -> None:
+    """Raise ValueError unless exactly the declared metrics are there, finite and in range."""
+    expected, found = {metric.name for metric in metrics}, set(values)
+    if expected != found:
+        raise ValueError(f"metrics must be {sorted(expected)}, got {sorted(found)}")
+    for metric in metrics:
+        metric.check(values[metric.name])
+
+
+def lock_holder(path: Path) -> str | None:
+    """Return the process id of a living holder of the lock file, None if it is free."""
+    try:
+        with path.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return path.read_text().strip() or "unknown"
+    return None
