@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Checkpoint, Job
-from mae_bench.core.recipe import Recipe
 from mae_bench.suite.suite import Column, Row, Suite
 
 ABSENT = "absent"
@@ -25,9 +25,20 @@ class Cell:
 class Plan:
     """Every job once, sources before what needs them, and the cells that they fill."""
 
-    suite: Suite
+    suite: Suite | None
+    """None for a job outside a suite."""
     jobs: tuple[Job, ...]
     cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return "one job" if self.suite is None else self.suite.name
+
+    @property
+    def demo_data(self) -> DemoData | None:
+        """The sizes of the suite's demo data, None if it uses the site's."""
+        return None if self.suite is None else self.suite.demo_data
 
     def source_of(self, job: Job) -> Job | None:
         """Return the job that makes this job's encoder, None if there is none."""
@@ -51,11 +62,6 @@ def plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
                     jobs.setdefault(job.source.key, job.source)
                 jobs.setdefault(job.key, job)
     return Plan(suite, tuple(jobs.values()), tuple(cells))
-
-
-def single_job(row: str, recipe: Recipe, seed: int, fingerprint: str) -> Job:
-    """Return the job of one recipe without a source."""
-    return Job(row, recipe, seed, fingerprint if recipe.dataset else "")
 
 
 def _cell(
@@ -91,8 +97,8 @@ def _row_seeds(row: Row, seeds: tuple[int, ...]) -> tuple[int, ...]:
 def _encoder_job(row: Row, suite: Suite, fingerprints: Mapping[str, str], seed: int) -> Job:
     """Return the job that makes the row's encoder."""
     assert row.recipe is not None
-    data = fingerprints.get(row.recipe.dataset, ABSENT)
-    return single_job(row.label, row.recipe, seed, data)
+    data = fingerprints.get(row.recipe.dataset, ABSENT) if row.recipe.dataset else ""
+    return Job(row.label, row.recipe, seed, data)
 
 
 def _source(row: Row, suite: Suite, fingerprints: Mapping[str, str]) -> Checkpoint | None:

@@ -145,13 +145,13 @@ def _row(label: str, entry: Mapping[str, Any], folder: Path) -> Row:
         odd = sorted(fields) + ["own"] * bool(own)
         raise ValueError(f"encoder {label!r} has a checkpoint, so it cannot have {', '.join(odd)}")
     path = folder / _typed(f"checkpoint of {label!r}", entry["checkpoint"], str)
-    arch, origin = _declared(path, entry)
+    arch, origin = declared(path, entry)
     if arch not in ARCHS:
         raise ValueError(unknown(f"arch of encoder {label!r}", arch, ARCHS))
     return Row(label, None, path, arch=arch, origin=origin)
 
 
-def _declared(path: Path, entry: Mapping[str, Any]) -> tuple[str, str]:
+def declared(path: Path, entry: Mapping[str, Any]) -> tuple[str, str]:
     """Return arch and origin: those of the suite file, else those in the checkpoint's header."""
     if "arch" in entry:
         return str(entry["arch"]), str(entry.get("origin", "foreign"))

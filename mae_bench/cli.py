@@ -1,0 +1,132 @@
+"""The command line: parses, calls one function, prints."""
+
+import difflib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from mae_bench import __version__
+
+OK, FAILED, USAGE, PREFLIGHT, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command: where it lives and how it is used."""
+
+    target: str
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "run": Command(
+        "mae_bench.commands.run:run",
+        "run a suite to its leaderboard; what is done is not run again",
+        "mae-bench run --suite demo",
+    ),
+    "pretrain": Command(
+        "mae_bench.commands.single:pretrain",
+        "pretrain one encoder",
+        "mae-bench pretrain mae --arch vit_base_patch16 --epochs 800 --imagenet DIR",
+    ),
+    "transfer": Command(
+        "mae_bench.commands.single:transfer",
+        "measure one encoder on one task",
+        "mae-bench transfer imagenet_linear --encoder encoder.safetensors --imagenet DIR",
+    ),
+    "report": Command(
+        "mae_bench.commands.run:report",
+        "write a suite's tables again from the results in the store",
+        "mae-bench report --suite demo",
+    ),
+    "doctor": Command(
+        "mae_bench.doctor:doctor",
+        "say what is installed, what is missing, and the command that mends it",
+        "mae-bench doctor",
+    ),
+    "data": Command(
+        "mae_bench.commands.data:data",
+        "make the demo data, or check a data set's folders",
+        "mae-bench data make-demo demo-data",
+    ),
+    "list": Command(
+        "mae_bench.commands.listing:show",
+        "list recipes, suites and encoder sizes",
+        "mae-bench list",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Codes: 0 ok, 1 a job failed, 2 wrong usage or config, 3 preflight failed, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
+    """Return the exit code of the command that the words name."""
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return OK
+    if words[0] == "--version":
+        print(__version__)
+        return OK
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COMMANDS)}"
+        return _complain(f"unknown command {name!r}; {hint}", USAGE)
+    return _call(name, rest)
+
+
+def _call(name: str, rest: list[str]) -> int:
+    """Return the exit code of a sub-command; user errors become one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    module, _, function = COMMANDS[name].target.partition(":")
+    try:
+        command: Callable[[list[str]], int] = getattr(import_module(module), function)
+        return command(rest)
+    except SystemExit as end:
+        if end.code == OK and {"-h", "--help"} & set(rest):
+            print(f"Example: {COMMANDS[name].example}")
+        return end.code if isinstance(end.code, int) else FAILED
+    except ValueError as error:
+        return _complain(str(error), USAGE)
+    except KeyboardInterrupt:
+        again = " ".join(["mae-bench", name, *rest])
+        return _complain(f"interrupted; finished work is kept, continue with: {again}", INTERRUPTED)
+
+
+def _help() -> str:
+    """Return the help of the whole program."""
+    width = max(map(len, COMMANDS))
+    lines = [
+        "usage: mae-bench COMMAND [OPTIONS]",
+        "",
+        "How good is this pretrained Vision Transformer, really? Pretrains masked autoencoders,",
+        "transfers encoders to ImageNet, COCO and ADE20K, and compiles the table.",
+        "",
+        *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+        "",
+        "`mae-bench COMMAND --help` says more of each. Exit codes: 0 ok, 1 a job failed,",
+        "2 wrong usage or configuration, 3 preflight failed, 130 interrupted.",
+        "",
+        "Example: mae-bench run --suite demo",
+    ]
+    return "\n".join(lines)
+
+
+def _complain(message: str, code: int) -> int:
+    """Print the error and return the code."""
+    print(f"mae-bench: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

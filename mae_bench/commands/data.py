@@ -1,0 +1,63 @@
+"""Data sets: make the demo's, check a folder's layout."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mae_bench.cli import OK, PREFLIGHT, USAGE
+from mae_bench.commands.options import parse
+from mae_bench.commands.run import DataProgress
+from mae_bench.core.demo_data import DemoData, demo_roots
+from mae_bench.core.recipe import unknown
+from mae_bench.core.site import DATASETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeDemo:
+    """Make procedural scenes in the layouts of ImageNet, COCO and ADE20K."""
+
+    sizes: DemoData = field(default_factory=DemoData)
+
+
+def data(words: list[str]) -> int:
+    """Run `data make-demo DIR` or `data check DATASET DIR`; return the exit code."""
+    if not words or words[0] in ("-h", "--help"):
+        print(
+            "usage: mae-bench data make-demo DIR [--seed N] [--num-train-images N] ...\n"
+            f"       mae-bench data check {{{','.join(DATASETS)}}} DIR\n"
+        )
+        print("Example: mae-bench data check imagenet /data/imagenet")
+        return OK if words else USAGE
+    actions = {"make-demo": make_demo_data, "check": check_data}
+    if words[0] not in actions:
+        raise ValueError(unknown("action of data", words[0], actions))
+    return actions[words[0]](words[1:])
+
+
+def make_demo_data(words: list[str]) -> int:
+    """Make the demo data in a folder; a finished one stays as it is."""
+    from mae_bench.kit.scene_files import make_demo
+
+    folder = [word for word in words[:1] if not word.startswith("-")]
+    options = parse(MakeDemo, "data make-demo DIR", words[len(folder) :], MakeDemo.__doc__ or "")
+    if not folder:
+        raise ValueError("data make-demo needs a folder: mae-bench data make-demo DIR")
+    root = Path(folder[0])
+    root.parent.mkdir(parents=True, exist_ok=True)
+    make_demo(root, options.sizes, DataProgress())
+    for name, path in demo_roots(root).items():
+        print(f"{name}: {path}")
+    return OK
+
+
+def check_data(words: list[str]) -> int:
+    """Print what is wrong with a data set's folder; 3 if anything is."""
+    from mae_bench.kit.layouts import check
+
+    if len(words) != 2:
+        raise ValueError(f"data check takes a data set and a folder, got {' '.join(words)!r}")
+    if words[0] not in DATASETS:
+        raise ValueError(unknown("data set", words[0], DATASETS))
+    problems = check(words[0], Path(words[1]))
+    print("\n".join(problems) or f"{words[0]}: {words[1]} is whole", file=sys.stdout)
+    return PREFLIGHT if problems else OK

@@ -1,0 +1,52 @@
+"""Options that several sub-commands share, and how they become a site."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from mae_bench.core.site import DATASETS, Site, read_site
+
+SITE_FILE = Path("site.toml")
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where data sets, results of jobs and this machine's facts are."""
+
+    site: Path | None = None
+    """TOML file with store, [data] and [python]; default: site.toml here, if there is one."""
+    store: Path | None = None
+    """Folder of the jobs: checkpoints, logs, results. Default: runs."""
+    imagenet: Path | None = None
+    """Folder with train/ and val/, a folder for each class in both."""
+    coco: Path | None = None
+    """Folder with train2017/, val2017/ and annotations/."""
+    ade20k: Path | None = None
+    """The folder ADEChallengeData2016."""
+
+    def read(self) -> Site:
+        """Return the site file's facts with the flags put over them."""
+        file = self.site or (SITE_FILE if SITE_FILE.exists() else None)
+        if file is not None and not file.is_file():
+            raise ValueError(f"no site file {file}; pass --site FILE with an existing one")
+        site = Site() if file is None else read_site(file)
+        given = {name: getattr(self, name) for name in DATASETS if getattr(self, name)}
+        return dataclasses.replace(
+            site, store=self.store or site.store, data={**site.data, **given}
+        )
+
+
+def parse(kind: type[Options], command: str, words: list[str], about: str) -> Options:
+    """Return the options of a sub-command; tyro prints help and errors, and exits."""
+    options: Any = tyro.cli(
+        kind,
+        prog=f"mae-bench {command}",
+        args=words,
+        description=about,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    return options  # type: ignore[no-any-return]

@@ -1,0 +1,157 @@
+"""Suites: run them, show their plan, write their tables."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from mae_bench.cli import FAILED, OK, PREFLIGHT
+from mae_bench.commands.options import Place, parse
+from mae_bench.core.job import Job
+from mae_bench.core.recipe import unknown
+from mae_bench.suite.launch.local import default_parallel, launch
+from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
+from mae_bench.suite.presets import PRESETS
+from mae_bench.suite.status import Bars, Lines, job_name
+from mae_bench.suite.suite import Suite, read_suite
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which suite to run, and where."""
+
+    suite: str
+    """A preset (demo, smoke, full) or a TOML file."""
+    dry_run: bool = False
+    """Only print every job: key, state, what blocks it, what it needs."""
+    parallel: int = 0
+    """Jobs at once; 0: one for each GPU, or for each CPU core up to four."""
+    results: Path = Path("results")
+    """Folder for the tables, in a subfolder of the suite's name."""
+    place: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Which suite's tables to write."""
+
+    suite: str
+    """A preset (demo, smoke, full) or a TOML file."""
+    results: Path = Path("results")
+    """Folder for the tables, in a subfolder of the suite's name."""
+    place: Place = field(default_factory=Place)
+
+
+def run(words: list[str]) -> int:
+    """Run a suite and write its tables; return the exit code."""
+    options = parse(RunOptions, "run", words, "Run a suite: what is done is not run again.")
+    if options.parallel < 0:
+        raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
+    ground = survey(named_suite(options.suite), options.place.read())
+    if options.dry_run:
+        print_plan(ground)
+        return OK
+    code = prepared(ground)
+    if code != OK:
+        return code
+    failed = run_jobs(ground, options.parallel or default_parallel())
+    write_tables(ground, options.results)
+    if failed:
+        print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
+    return FAILED if failed else OK
+
+
+def report(words: list[str]) -> int:
+    """Write a suite's tables from the store; return the exit code."""
+    options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
+    write_tables(survey(named_suite(options.suite), options.place.read()), options.results)
+    return OK
+
+
+def named_suite(name: str) -> Suite:
+    """Return the preset or the suite in the TOML file of that name."""
+    if name in PRESETS:
+        return PRESETS[name]()
+    if name.endswith(".toml"):
+        return read_suite(Path(name))
+    raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
+
+
+def prepared(ground: Ground) -> int:
+    """Make or check what the jobs need; return the exit code, 3 with every problem printed."""
+    try:
+        prepare_ground(ground, DataProgress())
+    except PreflightError as error:
+        print(f"mae-bench: cannot start:\n{error}", file=sys.stderr)
+        return PREFLIGHT
+    return OK
+
+
+def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
+    """Run what is not done, showing progress; return why jobs have no result, by key."""
+    states = Counter(ground.store.result(job) is not None for job in ground.plan.jobs)
+    total, done = len(ground.plan.jobs), states[True]
+    print(f"{ground.plan.name}: {total} jobs, {done} cached, store {ground.store.root}")
+    if done == total:
+        return {}
+    console = Console()
+    if console.is_terminal:
+        with Bars(total, done, console) as bars:
+            return launch(ground, bars, parallel)
+    return launch(ground, Lines(total, done, lambda line: print(line, flush=True)), parallel)
+
+
+def print_plan(ground: Ground) -> None:
+    """Print every job with its key and state, and the totals."""
+    gpu_hours = 0.0
+    for job in ground.plan.jobs:
+        state, needs = _state(ground, job), job.recipe.resources
+        gpu_hours += 0.0 if state == "cached" else needs.gpus * needs.hours
+        size = "" if ground.plan.demo_data else f"{needs.gpus:3} GPUs {needs.hours:5.1f} h  "
+        print(f"{job.key}  {size}{job_name(job):52}  {state}")
+    states = Counter(_state(ground, job).partition(":")[0] for job in ground.plan.jobs)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    cost = "" if ground.plan.demo_data else f"; about {gpu_hours:,.0f} GPU-hours to run"
+    print(f"{ground.plan.name}: {len(ground.plan.jobs)} jobs: {counts}{cost}")
+
+
+def write_tables(ground: Ground, results: Path) -> None:
+    """Write the suite's tables, print the leaderboard and say where everything is."""
+    from mae_bench.report.write import markdown_table, write_report
+
+    folder = results / ground.plan.name
+    paths = write_report(ground.plan, ground.store, folder)
+    print()
+    print(markdown_table(ground.plan, ground.store))
+    print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
+    print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
+
+
+def _state(ground: Ground, job: Job) -> str:
+    """Return what a run would do with the job."""
+    if ground.store.result(job) is not None:
+        return "cached"
+    if job.key in ground.blocked:
+        return f"blocked: {ground.blocked[job.key]}"
+    state = ground.store.state(job)
+    if state.name == "failed":
+        return f"to run again: failed before ({state.reason})"
+    return {"partial": "to run: continues", "running": f"running: {state.reason}"}.get(
+        state.name, "to run"
+    )
+
+
+class DataProgress:
+    """Prints that demo data is made, at a tenth, two tenths and so on."""
+
+    def __init__(self) -> None:
+        self.told = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print at every tenth."""
+        tenth = 10 * done // total
+        if tenth > self.told:
+            self.told = tenth
+            print(f"making demo data: {done}/{total} images", flush=True)

@@ -1,0 +1,135 @@
+"""What must hold before the first job starts: data, toolboxes, a store that can be written."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mae_bench.core.demo_data import DemoData, demo_roots
+from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.recipe import Recipe
+from mae_bench.core.site import Site
+from mae_bench.kit.layouts import check, fingerprint
+from mae_bench.suite.plan import ABSENT, Plan, plan
+from mae_bench.suite.store import Store
+from mae_bench.suite.suite import Suite
+from mae_bench.suite.toolboxes import missing
+
+
+class PreflightError(Exception):
+    """Something is missing that no job could run without; one line for each problem."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A suite on this machine: its plan, its store, where its data is, and what blocks a job."""
+
+    plan: Plan
+    store: Store
+    site: Site
+    roots: Mapping[str, Path]
+    """Data set name -> root, made or to be made where it is demo data."""
+    blocked: dict[str, str] = field(default_factory=dict)
+    """Job key -> why it cannot run here."""
+
+    def data(self, job: Job) -> Path | None:
+        """Return the job's data root."""
+        return self.roots.get(job.recipe.dataset)
+
+
+def survey(suite: Suite, site: Site) -> Ground:
+    """Return the suite's plan and what blocks each of its jobs that is not done; makes nothing."""
+    roots, fingerprints = _data(suite.demo_data, site)
+    return _blocked(Ground(plan(suite, fingerprints), Store(site.store), site, roots))
+
+
+def single_ground(
+    recipe: Recipe, seed: int, source: Checkpoint | None, label: str, site: Site
+) -> Ground:
+    """Return the ground of one job outside a suite."""
+    roots, fingerprints = _data(None, site)
+    job = Job(label, recipe, seed, fingerprints.get(recipe.dataset, ABSENT), source)
+    return _blocked(Ground(Plan(None, (job,), ()), Store(site.store), site, roots))
+
+
+def _blocked(ground: Ground) -> Ground:
+    """Return the ground with the reason of every job that cannot run on it."""
+    planned, store, site = ground.plan, ground.store, ground.site
+    blocked: dict[str, str] = {}
+    for job in planned.jobs:
+        if store.result(job) is not None:
+            continue
+        source = planned.source_of(job)
+        if source is not None and source.key in blocked:
+            blocked[job.key] = f"needs {source.recipe.name} of {source.row}, which is blocked"
+            continue
+        framework = job.recipe.resources.framework
+        reason = missing(framework, site.interpreter(framework)) or _data_problem(job, ground)
+        if reason:
+            blocked[job.key] = reason
+    return replace(ground, blocked=blocked)
+
+
+def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None:
+    """Make demo data that is still missing; check data and folders of the jobs to run.
+
+    Raises PreflightError with every problem before any work is done.
+    """
+    wanted = {
+        job.recipe.dataset
+        for job in ground.plan.jobs
+        if job.recipe.dataset and ground.store.result(job) is None
+    }
+    made = _demo_root(ground.plan.demo_data, ground.site)
+    own = {name for name in wanted if made is not None and name not in ground.site.data}
+    problems = [
+        line for name in sorted(wanted - own) for line in check(name, ground.roots.get(name))
+    ]
+    problems += _unwritable(ground.store.root)
+    if problems:
+        raise PreflightError("\n".join(problems))
+    if own and made is not None and ground.plan.demo_data is not None and not made.exists():
+        from mae_bench.kit.scene_files import make_demo
+
+        made.parent.mkdir(parents=True, exist_ok=True)
+        make_demo(made, ground.plan.demo_data, progress)
+
+
+def _data(sizes: DemoData | None, site: Site) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return roots and fingerprints; demo data is known by its sizes, made or not."""
+    made = _demo_root(sizes, site)
+    roots = {} if made is None else demo_roots(made)
+    fingerprints = {name: f"{made.name}/{name}" for name in roots} if made is not None else {}
+    cache = site.store / "fingerprints.json"
+    for name, root in site.data.items():
+        roots[name] = root
+        fingerprints.pop(name, None)
+        if root.is_dir():
+            fingerprints[name] = fingerprint(name, root, cache)
+    return roots, fingerprints
+
+
+def _demo_root(sizes: DemoData | None, site: Site) -> Path | None:
+    """Return where demo data of those sizes lies, None if there is none."""
+    return None if sizes is None else site.store / "data" / f"demo-{sizes.key}"
+
+
+def _data_problem(job: Job, ground: Ground) -> str | None:
+    """Return why the job's data is not there; demo data can always be made."""
+    name = job.recipe.dataset
+    can_be_made = ground.plan.demo_data is not None and name not in ground.site.data
+    if not name or can_be_made:
+        return None
+    root = ground.roots.get(name)
+    return check(name, root)[0] if root is None or not root.is_dir() else None
+
+
+def _unwritable(root: Path) -> list[str]:
+    """Return a problem if the store cannot be written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [f"store: cannot make {root} ({error.strerror}); pass --store DIR"]
+    if not os.access(root, os.W_OK):
+        return [f"store: {root} cannot be written; pass --store DIR"]
+    return []

@@ -1,0 +1,97 @@
+"""The suites that have a name: demo, smoke and full."""
+
+from collections.abc import Callable
+
+from mae_bench.core.demo_data import DemoData
+from mae_bench.core.recipe import Scalar
+from mae_bench.suite.suite import Column, Row, Suite, made_row
+
+CLASSIFICATION = ("imagenet_finetune", "imagenet_linear")
+DENSE = ("coco_vitdet", "ade20k_upernet")
+SMOKE_ENCODER: dict[str, Scalar] = {"arch": "vit_smoke_patch8"}
+SMOKE_FIELDS: dict[str, dict[str, Scalar]] = {
+    "imagenet_finetune": {"epochs": 2, "batch_size": 32},
+    "imagenet_linear": {"epochs": 2, "batch_size": 32},
+    "coco_vitdet": {"iterations": 6, "warmup_iterations": 2, "batch_size": 4},
+    "ade20k_upernet": {"iterations": 6, "warmup_iterations": 2, "batch_size": 4},
+}
+
+
+def demo() -> Suite:
+    """Return MAE, supervised and random init on all four tasks, sized for two CPU cores."""
+    return Suite(
+        name="demo",
+        rows=(
+            made_row("MAE", "mae", "demo", {}),
+            made_row("Supervised", "supervised", "demo", {}, seeds="each", own=CLASSIFICATION[:1]),
+            made_row("Random init", "random_init", "demo", {}, seeds="each"),
+        ),
+        columns=(
+            *(Column(task, "demo") for task in CLASSIFICATION),
+            *(Column(task, "demo", seeds=(0,)) for task in DENSE),
+        ),
+        seeds=(0, 1),
+        demo_data=DemoData(),
+    )
+
+
+def smoke() -> Suite:
+    """Return the demo's rows and columns, each trained for a few steps on a few images."""
+    trained = {**SMOKE_ENCODER, "epochs": 2, "warmup_epochs": 1, "batch_size": 32}
+    narrow: dict[str, dict[str, tuple[int, ...]]] = {"coco_vitdet": {"milestones": (5,)}}
+    return Suite(
+        name="smoke",
+        rows=(
+            made_row("MAE", "mae", "demo", trained),
+            made_row("Supervised", "supervised", "demo", trained, own=CLASSIFICATION[:1]),
+            made_row("Random init", "random_init", "demo", SMOKE_ENCODER),
+        ),
+        columns=tuple(
+            Column(task, "demo", {**SMOKE_FIELDS[task], **narrow.get(task, {})})
+            for task in (*CLASSIFICATION, *DENSE)
+        ),
+        seeds=(0,),
+        demo_data=DemoData(
+            num_train_images=128,
+            num_val_images=64,
+            num_train_scenes=32,
+            num_val_scenes=8,
+        ),
+    )
+
+
+def full() -> Suite:
+    """Return the paper's comparison: three sizes, three inits, four tasks, published recipes.
+
+    The paper repeats fine-tuning with other seeds; the long dense protocols run once. As in the
+    paper, the supervised row's fine-tuning is the accuracy of its own training.
+    """
+    rows: list[Row] = []
+    for arch, size in (
+        ("vit_base_patch16", "ViT-B"),
+        ("vit_large_patch16", "ViT-L"),
+        ("vit_huge_patch14", "ViT-H"),
+    ):
+        rows += [
+            made_row(f"MAE {size}", "mae", "published", {"arch": arch}),
+            made_row(
+                f"Supervised {size}",
+                "supervised",
+                "published",
+                {"arch": arch},
+                own=CLASSIFICATION[:1],
+            ),
+            made_row(f"Random init {size}", "random_init", "published", {"arch": arch}),
+        ]
+    return Suite(
+        name="full",
+        rows=tuple(rows),
+        columns=(
+            Column("imagenet_finetune", seeds=(0, 1, 2)),
+            *(Column(task, seeds=(0,)) for task in ("imagenet_linear", *DENSE)),
+        ),
+        seeds=(0,),
+    )
+
+
+PRESETS: dict[str, Callable[[], Suite]] = {"demo": demo, "smoke": smoke, "full": full}
