@@ -119,12 +119,12 @@ def print_plan(ground: Ground) -> None:
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import markdown_table, write_report
+    from mae_bench.report.write import terminal_table, write_report
 
     folder = results / ground.plan.name
-    paths = write_report(ground.plan, ground.store, folder)
+    paths = write_report(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print(markdown_table(ground.plan, ground.store))
+    print(terminal_table(ground.plan, ground.store))
     print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 

@@ -1,10 +1,12 @@
-"""Results as a long table: one line for each row, task, metric and seed."""
+"""Results as long tables: one line for each row, task, metric and seed; one for each job."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from mae_bench.core.job import Job, Result
+from mae_bench.core.job import Checkpoint, Job, Result
 from mae_bench.core.registry import load
 from mae_bench.suite.plan import Cell, Plan
 from mae_bench.suite.store import Store
@@ -23,52 +25,95 @@ COLUMNS = (
     "key",
     "value",
     "state",
+    "reason",
     "seconds",
     "params",
     "flops",
 )
+JOB_COLUMNS = ("row", "recipe", "seed", "key", "source", "numbers", "seconds", "state", "reason")
 
 
-def long_frame(plan: Plan, store: Store) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a planned job."""
+
+    result: Result | None
+    state: str
+    """done, failed, blocked, running, interrupted or not run."""
+    reason: str = ""
+    """Why it failed or is blocked."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where numbers are looked up, by the keys of planned jobs and in no other way."""
+
+    plan: Plan
+    store: Store
+    blocked: Mapping[str, str]
+    """Job key -> why it cannot run on this machine."""
+
+    def outcome(self, job: Job) -> Outcome:
+        """Return the job's result, or why it has none."""
+        result = self.store.result(job)
+        if result is not None:
+            return Outcome(result, "done")
+        state = self.store.state(job)
+        if state.name == "running":
+            return Outcome(None, "running")
+        if job.key in self.blocked:
+            return Outcome(None, "blocked", self.blocked[job.key])
+        source = self.plan.source_of(job)
+        if source is not None:
+            above = self.outcome(source)
+            if above.state in ("failed", "blocked"):
+                maker = f"{source.recipe.name} of {source.row} (seed {source.seed})"
+                return Outcome(None, "blocked", f"{maker} {above.state}")
+        if state.name == "failed":
+            return Outcome(None, "failed", state.reason)
+        return Outcome(None, "interrupted" if state.name == "partial" else "not run")
+
+
+def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return every planned number: `value` is NaN where there is none, `state` says why.
 
     Values are looked up by the keys of planned jobs, so a number of another recipe cannot get in.
+    `blocked` (job key -> reason) tells what this machine cannot run.
     """
     assert plan.suite is not None
-    kinds = {row.label: (row.arch, row.origin) for row in plan.suite.rows}
+    evidence = Evidence(plan, store, blocked or {})
+    kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in plan.suite.rows}
     records = [
-        record | {"arch": kinds[cell.row][0], "origin": kinds[cell.row][1]}
-        for cell in plan.cells
-        for record in _records(cell, plan, store)
+        record | kinds[cell.row] for cell in plan.cells for record in _records(cell, evidence)
     ]
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     return frame.astype({"value": float, "seconds": float, "params": float, "flops": float})
 
 
-def hole_reason(job: Job, plan: Plan, store: Store) -> str:
-    """Return 'done', or why the job has no result: failed, blocked, running or not run."""
-    state = store.state(job)
-    if state.name == "done":
-        return "done"
-    source = plan.source_of(job)
-    if source is not None and store.state(source).name == "failed":
-        return f"blocked: {source.recipe.name} of {source.row} failed"
-    if state.name == "failed":
-        return f"failed: {state.reason}"
-    return {"running": "running", "partial": "interrupted"}.get(state.name, "not run")
+def job_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return every planned job, those that make encoders too: its numbers, seconds and state."""
+    evidence = Evidence(plan, store, blocked or {})
+    records = [_job_record(job, evidence.outcome(job)) for job in plan.jobs]
+    return pd.DataFrame.from_records(records, columns=list(JOB_COLUMNS)).astype({"seconds": float})
 
 
-def _records(cell: Cell, plan: Plan, store: Store) -> list[dict[str, Any]]:
+def status(state: str, reason: str) -> str:
+    """Return state and reason as one text."""
+    return f"{state}: {reason}" if reason else state
+
+
+def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
     """Return one record for each seed and metric of the cell.
 
     A cell that is a row's own pretraining metric has the column's titles.
     """
     records = []
-    metrics = load(cell.task).metrics
     for job in cell.jobs:
-        result = store.result(job)
-        state = hole_reason(job, plan, store)
-        for metric in metrics:
+        outcome = evidence.outcome(job)
+        result = outcome.result
+        for metric in load(cell.task).metrics:
+            value = None if result is None else result.metrics.get(metric.name)
+            absent = result is not None and value is None
             records.append(
                 {
                     "row": cell.row,
@@ -80,16 +125,50 @@ def _records(cell: Cell, plan: Plan, store: Store) -> list[dict[str, Any]]:
                     "digits": metric.digits,
                     "seed": job.seed,
                     "key": job.key,
-                    "value": None if result is None else result.metrics[metric.name],
-                    "state": state,
+                    "value": value,
+                    "state": outcome.state,
+                    "reason": f"{job.recipe.name} has no {metric.name}"
+                    if absent
+                    else outcome.reason,
                     "seconds": None if result is None else result.seconds,
-                    **_encoder(result),
+                    **_encoder(job, evidence),
                 }
             )
     return records
 
 
-def _encoder(result: Result | None) -> dict[str, float | None]:
-    """Return parameters and multiply-adds of the encoder as the job recorded them."""
-    facts = {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
-    return {"params": facts.get("params"), "flops": facts.get("flops")}
+def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
+    """Return parameters and multiply-adds of the encoder as the job or its source recorded them."""
+    source = evidence.plan.source_of(job)
+    for one in (job, source):
+        result = None if one is None else evidence.store.result(one)
+        facts = {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
+        if facts:
+            return {"params": facts.get("params"), "flops": facts.get("flops")}
+    return {"params": None, "flops": None}
+
+
+def _job_record(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Return the job as a line of the table of jobs."""
+    source = job.source
+    kind = "file " if isinstance(source, Checkpoint) else ""
+    result = outcome.result
+    numbers = (
+        []
+        if result is None
+        else [
+            f"{metric.title} {result.metrics[metric.name]:.{metric.digits}f} {metric.unit}".strip()
+            for metric in job.recipe.metrics
+        ]
+    )
+    return {
+        "row": job.row,
+        "recipe": job.recipe.name,
+        "seed": job.seed,
+        "key": job.key,
+        "source": "" if source is None else kind + source.key[:16],
+        "numbers": ", ".join(numbers),
+        "seconds": None if result is None else result.seconds,
+        "state": outcome.state,
+        "reason": outcome.reason,
+    }

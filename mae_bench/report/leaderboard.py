@@ -2,7 +2,11 @@
 
 import pandas as pd
 
+from mae_bench.report.frame import status
+
 GROUP = ["row", "task", "metric"]
+COLUMN = ["arch", "task", "metric"]
+"""Rows are compared within these: one metric, one architecture."""
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random_init"}
 """Column -> origin of the row that the difference is taken to."""
 
@@ -12,20 +16,21 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
 
     The mean is blank (NaN) unless every seed is there; the sd needs two. Differences are to the
     supervised and the random row of the same architecture. `best` marks the best mean of an
-    architecture and all means that lie within the pooled sd over seeds of it.
+    architecture and all means within the pooled sd of it, unless that would mark all of them.
     """
-    first = frame.groupby(GROUP, sort=False).first()
-    board = first[["arch", "origin", "title", "unit", "higher_is_better", "digits"]].copy()
-    groups = frame.groupby(GROUP, sort=False)
+    groups = frame.assign(why=_why(frame)).groupby(GROUP, sort=False)
+    about = ["arch", "origin", "title", "unit", "higher_is_better", "digits"]
+    board = groups[about].first()
     board["n"] = groups["value"].count()
     board["m"] = groups["value"].size()
     whole = board["n"] == board["m"]
     board["mean"] = groups["value"].mean().where(whole)
     board["sd"] = groups["value"].std(ddof=1).where(whole)
+    board["seconds"] = groups["seconds"].sum(min_count=1)
     board["keys"] = groups["key"].agg(" ".join)
-    board["states"] = groups["state"].agg(lambda states: "; ".join(sorted(set(states) - {"done"})))
-    board["params"] = groups["params"].max()
-    board["flops"] = groups["flops"].max()
+    board["why"] = groups["why"].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
+    board["params"] = groups["params"].first()
+    board["flops"] = groups["flops"].first()
     board = board.reset_index()
     for column, origin in BASELINES.items():
         board[column] = _difference(board, origin)
@@ -33,50 +38,37 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
     return board
 
 
+def pooled_sd(one: float, other: float) -> float:
+    """Return the root of the mean of the variances that are known; NaN if neither is."""
+    known = [sd**2 for sd in (one, other) if not pd.isna(sd)]
+    return (sum(known) / len(known)) ** 0.5 if known else float("nan")
+
+
+def _why(frame: pd.DataFrame) -> list[str]:
+    """Return for each line why it has no value; empty where it has one."""
+    lines = zip(frame["value"].isna(), frame["state"], frame["reason"], strict=True)
+    return [status(state, reason) if absent else "" for absent, state, reason in lines]
+
+
 def _difference(board: pd.DataFrame, origin: str) -> pd.Series:
     """Return each mean less the mean of the row of that origin and the same architecture."""
-    places = ["arch", "task", "metric"]
-    base = board[board["origin"] == origin].drop_duplicates(places)
-    merged = board.merge(base[[*places, "mean"]], on=places, how="left", suffixes=("", "_base"))
+    base = board[board["origin"] == origin].drop_duplicates(COLUMN)
+    merged = board.merge(base[[*COLUMN, "mean"]], on=COLUMN, how="left", suffixes=("", "_base"))
     difference = merged["mean"] - merged["mean_base"]
     return difference.where(merged["origin"] != origin)
 
 
 def _best(board: pd.DataFrame) -> pd.Series:
-    """Return whether a mean is the best of its architecture, or within the pooled sd of it."""
-    sign = board["higher_is_better"].map({True: 1.0, False: -1.0})
-    signed = board["mean"] * sign
-    groups = [board["arch"], board["task"], board["metric"]]
-    top = signed.groupby(groups).transform("max")
-    is_top = signed.notna() & (signed == top)
-    top_sd = board["sd"].where(is_top).groupby(groups).transform("max")
-    pooled = ((board["sd"] ** 2 + top_sd**2) / 2) ** 0.5
-    return is_top | ((top - signed) <= pooled)
-
-
-def notes(board: pd.DataFrame) -> list[str]:
-    """Return a sentence for each column and architecture: does MAE beat random init, and by what.
-
-    With two seeds or more the gain is compared with the pooled sd over seeds.
-    """
-    sentences = []
-    scored = board.dropna(subset="mean")
-    for (_, _, title), group in scored.groupby(["arch", "task", "title"], sort=False):
-        maes = group[group["origin"] == "mae"]
-        if maes.empty or maes["delta_random"].isna().all():
-            continue
-        mae, base = maes.iloc[0], group[group["origin"] == "random_init"].iloc[0]
-        gain = mae["delta_random"] if mae["higher_is_better"] else -mae["delta_random"]
-        spread = ((mae["sd"] ** 2 + base["sd"] ** 2) / 2) ** 0.5
-        digits, unit = int(mae["digits"]), str(mae["unit"]).replace("%", " points")
-        found = f"{title}: {mae['row']} is {abs(gain):.{digits}f}{unit} "
-        found += "above" if gain > 0 else "below" if gain < 0 else "from"
-        found += f" {base['row']}"
-        if pd.isna(spread):
-            found += " (one seed: the spread over seeds is not known)."
-        elif gain > spread:
-            found += f", more than the spread over seeds ({spread:.{digits}f})."
-        else:
-            found += f"; this column does not favour it (spread over seeds {spread:.{digits}f})."
-        sentences.append(found)
-    return sentences
+    """Return whether a mean is told apart as the best, or as no worse than it by the pooled sd."""
+    marked = pd.Series(False, index=board.index)
+    for _, group in board.dropna(subset="mean").groupby(COLUMN, sort=False):
+        signed = list(group["mean"].where(group["higher_is_better"], -group["mean"]))
+        spreads = list(group["sd"])
+        top = signed.index(max(signed))
+        near = [
+            value == signed[top] or signed[top] - value <= pooled_sd(sd, spreads[top])
+            for value, sd in zip(signed, spreads, strict=True)
+        ]
+        if not all(near):
+            marked.loc[group.index[near]] = True
+    return marked

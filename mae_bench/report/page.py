@@ -1,28 +1,33 @@
 """The leaderboard as one plain HTML page that needs nothing beside its pictures."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import pandas as pd
-
-from mae_bench.report.leaderboard import notes
-from mae_bench.report.table import Table, difference_table, main_table, source_table
+from mae_bench.report.table import Cell, Table
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+:root { color-scheme: light dark; --line: #8886; --soft: #8882; --best: #2a93; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
+  padding: 0 1rem; background: Canvas; color: CanvasText; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
-th { vertical-align: bottom; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; }
-td { white-space: nowrap; }
-tbody tr:hover { background: var(--soft); }
-td.best { font-weight: 700; }
+th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--line); }
+.r { text-align: right; white-space: nowrap; }
+thead th { vertical-align: bottom; font-weight: 600; white-space: normal; min-width: 4rem; }
+thead th.group { text-align: center; }
+tbody th { font-weight: 600; position: sticky; left: 0; background: Canvas; min-width: 6rem; }
+tbody tr:hover td, tr:target td { background: var(--soft); }
+tbody td.best { font-weight: 700; background: var(--best); }
+td a { color: inherit; text-decoration: underline dotted; text-underline-offset: .2em; }
 .small { font-size: .85rem; }
-img { max-width: 100%; height: auto; border: 1px solid var(--line); }
-figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
+.small td { overflow-wrap: break-word; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+img { display: block; max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } th, td { padding: .35rem .5rem; } }
 """
 POLICY = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"
 CAPTIONS = {
@@ -32,58 +37,96 @@ CAPTIONS = {
 }
 
 
-def page(suite: str, frame: pd.DataFrame, board: pd.DataFrame, figures: list[Path]) -> str:
+@dataclass(frozen=True)
+class Content:
+    """All that a leaderboard shows, whatever the format."""
+
+    suite: str
+    command: str
+    """What makes the tables again."""
+    main: Table
+    difference: Table
+    jobs: Table
+    explanation: str
+    notes: Sequence[str]
+    figures: Sequence[Path]
+    """Copies of pictures, which lie in figures/ beside the page."""
+
+
+def page(content: Content) -> str:
     """Return the page's HTML; every name from outside is escaped."""
-    sentences = "".join(f"<li>{escape(note)}</li>" for note in notes(board))
-    pictures = "".join(_picture(path) for path in figures)
+    sentences = "".join(f"<li>{escape(note)}</li>\n" for note in content.notes)
+    pictures = "".join(_picture(path) for path in content.figures)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>mae-bench: {escape(suite)}</title>
+<title>mae-bench: {escape(content.suite)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>Leaderboard of the suite {escape(suite)}</h1>
-{_html(main_table(board))}
-<p class="small">Mean ± standard deviation over seeds; n/m where seeds are missing. Bold: the best
-of its encoder size, and what lies within the pooled deviation over seeds of it.</p>
-<ul>{sentences}</ul>
-{pictures}
-<h2>Differences to the baselines</h2>
-{_html(difference_table(board))}
+<h1>Leaderboard of the suite {escape(content.suite)}</h1>
+{_html(content.main)}
+<p class="small">{escape(content.explanation)} Every number leads to the job that made it.</p>
+<ul>
+{sentences}</ul>
+{pictures}<h2>Differences to the baselines of the same architecture</h2>
+{_html(content.difference)}
 <h2>Where each number comes from</h2>
-{_html(source_table(frame), "small")}
-<p>Made by <code>mae-bench run --suite {escape(suite)}</code>.</p>
+{_html(content.jobs, "small")}
+<p>Made by <code>{escape(content.command)}</code>; all single numbers are in
+<a href="long.csv">long.csv</a>.</p>
 </body>
 </html>
 """
 
 
+def caption(path: Path) -> str:
+    """Return what a picture shows."""
+    return CAPTIONS.get(path.stem, path.stem)
+
+
 def _html(table: Table, kind: str = "") -> str:
-    """Return the table as HTML."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in table.headings)
+    """Return the table as HTML, in a box that scrolls sideways on a narrow screen."""
+    above = "".join(
+        f'<th class="group" colspan="{width}" scope="colgroup">{escape(text)}</th>'
+        if text
+        else "<td></td>" * width
+        for text, width in table.groups
+    )
+    head = "".join(
+        f'<th class="{side}" scope="col">{escape(text)}</th>'
+        for text, side in zip(table.headings, table.align, strict=True)
+    )
+    ids = [f' id="job-{key}"' for key in table.anchors] or [""] * len(table.lines)
     body = "".join(
-        "<tr>" + "".join(_cell(text, (i, j) in table.bold) for j, text in enumerate(row)) + "</tr>"
-        for i, row in enumerate(table.rows)
+        f"<tr{name}>{''.join(map(_cell, line, table.align, range(len(line))))}</tr>\n"
+        for name, line in zip(ids, table.lines, strict=True)
     )
     return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll"><table class="{kind}">\n<thead>'
+        + (f"<tr>{above}</tr>\n" if above else "")
+        + f"<tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>"
     )
 
 
-def _cell(text: str, best: bool) -> str:
-    """Return one cell."""
-    return f'<td class="best">{escape(text)}</td>' if best else f"<td>{escape(text)}</td>"
+def _cell(cell: Cell, side: str, column: int) -> str:
+    """Return one cell; a number leads to its first job, and its title names all of them."""
+    text = escape(cell.text)
+    if column == 0:
+        return f'<th scope="row">{text}</th>'
+    if cell.keys:
+        hint = escape("; ".join(filter(None, ("job " + ", ".join(cell.keys), cell.why))))
+        text = f'<a href="#job-{cell.keys[0]}" title="{hint}">{text}</a>'
+    return f'<td class="{side}{" best" * cell.best}">{text}</td>'
 
 
 def _picture(path: Path) -> str:
-    """Return a figure with its caption; pictures lie in figures/ beside the page."""
-    caption = escape(CAPTIONS.get(path.stem, path.stem))
+    """Return a figure with its caption."""
+    text = escape(caption(path))
     return (
-        f'<figure><img src="figures/{escape(path.name)}" alt="{caption}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><img src="figures/{escape(path.name)}" alt="{text}">'
+        f"<figcaption>{text}</figcaption></figure>\n"
     )

@@ -1,98 +1,165 @@
-"""Tables of text for people, and their Markdown."""
+"""Tables of text for people, as Markdown and for the terminal."""
 
 import math
+import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from mae_bench.report.frame import status
+
+LONGEST = 160
+"""Characters of a reason that a table shows; csv and json have all."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, and where a reader finds more."""
+
+    text: str
+    best: bool = False
+    keys: tuple[str, ...] = ()
+    """Jobs that the number comes from."""
+    why: str = ""
+    """Why there is no number."""
+
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and cells as text; the first column names the line."""
+    """Headings and cells; the first column names the line."""
 
     headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    bold: frozenset[tuple[int, int]] = frozenset()
-    """(row, column) of the cells to stress."""
+    lines: tuple[tuple[Cell, ...], ...]
+    align: str
+    """l or r for each column."""
+    groups: tuple[tuple[str, int], ...] = ()
+    """Headings above the headings: text and number of columns."""
+    anchors: tuple[str, ...] = ()
+    """Job key of each line, where a line is a job."""
 
 
 def main_table(board: pd.DataFrame) -> Table:
-    """Return one line an encoder: parameters, multiply-adds, and a column for each metric."""
+    """Return one line an encoder: architecture, parameters, FLOPs, a column for each metric."""
     columns = _columns(board)
-    rows, bold = [], set()
-    for i, (label, group) in enumerate(board.groupby("row", sort=False)):
-        cells = [str(label), _millions(group["params"].max()), _billions(group["flops"].max())]
+    lines = []
+    for label, group in board.groupby("row", sort=False):
+        params, flops = group["params"].dropna(), group["flops"].dropna()
+        cells = [Cell(str(label)), Cell(str(group["arch"].iloc[0]))]
+        cells += [
+            Cell("" if params.empty else f"{params.iloc[0] / 1e6:.2f}"),
+            Cell("" if flops.empty else f"{flops.iloc[0] / 1e9:.3f}"),
+        ]
         for task, metric in columns:
-            cell = group[(group["task"] == task) & (group["metric"] == metric)].iloc[0]
-            if cell["best"]:
-                bold.add((i, len(cells)))
-            cells.append(score(cell))
-        rows.append(tuple(cells))
+            one = _one(group, task, metric)
+            keys = tuple(one["keys"].split())
+            cells.append(Cell(score(one), bool(one["best"]), keys, one["why"]))
+        lines.append(tuple(cells))
     titles = (_title(board, task, metric) for task, metric in columns)
-    headings = ("Encoder", "Parameters (M)", "Multiply-adds (G)", *titles)
-    return Table(headings, tuple(rows), frozenset(bold))
+    headings = ("Encoder", "Architecture", "Parameters (M)", "FLOPs (G)", *titles)
+    return Table(headings, tuple(lines), "ll" + "r" * (len(headings) - 2))
 
 
 def difference_table(board: pd.DataFrame) -> Table:
     """Return one line an encoder, with each metric's difference to supervised and to random."""
     columns = _columns(board)
-    kinds = (("delta_supervised", "supervised"), ("delta_random", "random init"))
-    headings = ["Encoder"]
-    for task, metric in columns:
-        headings += [f"{_title(board, task, metric)} − {name}" for _, name in kinds]
-    rows = []
+    kinds = {"delta_supervised": "− supervised", "delta_random": "− random init"}
+    lines = []
     for label, group in board.groupby("row", sort=False):
-        cells = [str(label)]
+        cells = [Cell(str(label))]
         for task, metric in columns:
-            cell = group[(group["task"] == task) & (group["metric"] == metric)].iloc[0]
-            cells += [signed(cell[kind], int(cell["digits"])) for kind, _ in kinds]
-        rows.append(tuple(cells))
-    return Table(tuple(headings), tuple(rows))
+            one = _one(group, task, metric)
+            cells += [Cell(signed(one[kind], int(one["digits"]))) for kind in kinds]
+        lines.append(tuple(cells))
+    headings = ("Encoder", *(name for _ in columns for name in kinds.values()))
+    groups = (("", 1), *((_title(board, *column), len(kinds)) for column in columns))
+    return Table(headings, tuple(lines), "l" + "r" * (len(headings) - 1), groups)
 
 
-def source_table(frame: pd.DataFrame) -> Table:
-    """Return one line a number: which job made it, how long it took, or why it is not there."""
-    rows = tuple(
-        (
-            str(one["row"]),
-            f"{one['title']} ({one['unit']})",
-            str(one["seed"]),
-            "" if pd.isna(one["value"]) else f"{one['value']:.{one['digits']}f}",
-            str(one["key"]),
-            "" if pd.isna(one["seconds"]) else f"{one['seconds']:.0f}",
-            str(one["state"]),
+def job_table(jobs: pd.DataFrame) -> Table:
+    """Return one line a job: its numbers or why it has none, its seconds, key and encoder."""
+    lines = tuple(
+        tuple(
+            Cell(text)
+            for text in (
+                str(one["row"]),
+                str(one["recipe"]),
+                str(one["seed"]),
+                _ending(one),
+                "" if pd.isna(one["seconds"]) else f"{one['seconds']:.0f}",
+                str(one["key"]),
+                str(one["source"]),
+            )
         )
-        for one in frame.to_dict("records")
+        for one in jobs.to_dict("records")
     )
-    return Table(("Encoder", "Metric", "Seed", "Value", "Job", "Seconds", "State"), rows)
+    headings = ("Encoder", "Recipe", "Seed", "Numbers", "Seconds", "Job", "Encoder from")
+    return Table(headings, lines, "llrlrll", anchors=tuple(jobs["key"]))
 
 
 def markdown(table: Table) -> str:
-    """Return the table in Markdown; bars in cells are escaped."""
-    rule = ["---", *["---:"] * (len(table.headings) - 1)]
-    lines = [table.headings, tuple(rule)]
-    for i, row in enumerate(table.rows):
-        lines.append(
-            tuple(
-                f"**{_escaped(cell)}**" if (i, j) in table.bold else _escaped(cell)
-                for j, cell in enumerate(row)
-            )
-        )
+    """Return the table in Markdown; what Markdown would take for its own is escaped."""
+    above = [text for text, width in table.groups for _ in range(width)]
+    headings = table.headings
+    if above:
+        pairs = zip(above, table.headings, strict=True)
+        headings = tuple(f"{group} {heading}".strip() for group, heading in pairs)
+    rule = ["---:" if side == "r" else "---" for side in table.align]
+    lines = [[escaped(heading) for heading in headings], rule]
+    for line in table.lines:
+        lines.append([f"**{escaped(c.text)}**" if c.best else escaped(c.text) for c in line])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def score(cell: pd.Series) -> str:
+def plain(table: Table) -> str:
+    """Return the table as aligned text for a terminal; the best numbers have an asterisk."""
+    texts = [list(table.headings)]
+    texts += [[cell.text + "*" * cell.best for cell in line] for line in table.lines]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    places = list(zip(widths, table.align, strict=True))
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if side == "r" else text.ljust(width)
+            for text, (width, side) in zip(line, places, strict=True)
+        ).rstrip()
+        for line in texts
+    )
+
+
+def score(one: pd.Series) -> str:
     """Return mean ± sd, the mean alone for one seed, or n/m where seeds are missing."""
-    digits = int(cell["digits"])
-    if pd.isna(cell["mean"]):
-        return f"{cell['n']}/{cell['m']}"
-    text = f"{cell['mean']:.{digits}f}"
-    return text if pd.isna(cell["sd"]) else f"{text} ± {cell['sd']:.{digits}f}"
+    digits = int(one["digits"])
+    if pd.isna(one["mean"]):
+        return f"{one['n']}/{one['m']}"
+    text = f"{one['mean']:.{digits}f}"
+    return text if pd.isna(one["sd"]) else f"{text} ± {one['sd']:.{digits}f}"
 
 
 def signed(value: float, digits: int) -> str:
-    """Return the value with its sign, empty if there is none."""
-    return "" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    """Return the value with its sign (none for a rounded zero), empty if there is none."""
+    if math.isnan(value):
+        return ""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(text[1:]) == 0.0 else text
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown and the HTML in it show as it is, on one line."""
+    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", " ".join(safe.split()))
+
+
+def _ending(one: Mapping[Hashable, object]) -> str:
+    """Return a job's numbers, or why there are none."""
+    if one["state"] == "done":
+        return str(one["numbers"]) or "done"
+    text = status(str(one["state"]), str(one["reason"]))
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _one(group: pd.DataFrame, task: str, metric: str) -> pd.Series:
+    """Return the line of that task and metric."""
+    return group[(group["task"] == task) & (group["metric"] == metric)].iloc[0]
 
 
 def _columns(board: pd.DataFrame) -> list[tuple[str, str]]:
@@ -102,21 +169,5 @@ def _columns(board: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _title(board: pd.DataFrame, task: str, metric: str) -> str:
     """Return a column's heading with its unit."""
-    one = board[(board["task"] == task) & (board["metric"] == metric)].iloc[0]
+    one = _one(board, task, metric)
     return f"{one['title']} ({one['unit']})" if one["unit"] else str(one["title"])
-
-
-def _millions(value: float) -> str:
-    """Return a count in millions."""
-    return "" if pd.isna(value) else f"{value / 1e6:.2f}"
-
-
-def _billions(value: float) -> str:
-    """Return a count in billions."""
-    return "" if pd.isna(value) else f"{value / 1e9:.3f}"
-
-
-def _escaped(text: str) -> str:
-    """Return text that is safe inside a Markdown table, which may hold HTML."""
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return safe.replace("|", "\\|").replace("\n", " ")

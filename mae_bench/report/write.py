@@ -1,93 +1,170 @@
 """The leaderboard as Markdown, CSV, JSON and HTML files."""
 
-import json
-import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from mae_bench.core.files import write_bytes
-from mae_bench.report.frame import long_frame
-from mae_bench.report.leaderboard import leaderboard, notes
-from mae_bench.report.page import page
-from mae_bench.report.table import difference_table, main_table, markdown, source_table
+from mae_bench.core.files import write_bytes, write_json
+from mae_bench.core.job import Job
+from mae_bench.report.frame import job_frame, long_frame
+from mae_bench.report.leaderboard import GROUP, leaderboard
+from mae_bench.report.notes import EXPLANATION, holes, notes, surroundings
+from mae_bench.report.page import Content, caption, page
+from mae_bench.report.table import (
+    difference_table,
+    escaped,
+    job_table,
+    main_table,
+    markdown,
+    plain,
+)
 from mae_bench.suite.plan import Plan
+from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.store import Store
 
 FIGURES = ("reconstructions", "detections", "segmentations")
+SCHEMA = 1
+OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
+"""What leaderboard.json says of each number of a cell."""
 
 
-def write_report(plan: Plan, store: Store, folder: Path) -> list[Path]:
+def write_report(
+    plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str] | None = None
+) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .html, long.csv and figures; return their paths.
 
-    The same store gives the same bytes.
+    `blocked` (job key -> reason) tells what this machine cannot run. The same store gives the
+    same bytes. A picture of an earlier report that no job has any more is deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    frame = long_frame(plan, store)
+    frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
     board = leaderboard(frame)
-    figures = _copy_figures(plan, store, folder / "figures")
-    files = {
-        "leaderboard.md": _markdown(plan, frame, board, figures),
-        "leaderboard.csv": board.to_csv(index=False),
-        "leaderboard.json": _json(plan, board),
-        "leaderboard.html": page(plan.name, frame, board, figures),
-        "long.csv": frame.to_csv(index=False),
+    results = [result for result in map(store.result, plan.jobs) if result is not None]
+    content = Content(
+        suite=plan.name,
+        command=command(plan),
+        main=main_table(board),
+        difference=difference_table(board),
+        jobs=job_table(jobs),
+        explanation=EXPLANATION,
+        notes=[*notes(board), *holes(frame), *_total(jobs), *surroundings(results)],
+        figures=_copy_figures(plan, store, folder / "figures"),
+    )
+    texts = {
+        "leaderboard.md": _markdown(content),
+        "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
+        "leaderboard.html": page(content),
+        "long.csv": frame.to_csv(index=False, lineterminator="\n"),
     }
-    for name, text in files.items():
+    for name, text in texts.items():
         write_bytes(folder / name, text.encode())
-    return [folder / name for name in files] + figures
+    write_json(folder / "leaderboard.json", _json(content, frame, board, jobs))
+    names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
+    return [folder / name for name in (*names, "long.csv")] + list(content.figures)
 
 
-def markdown_table(plan: Plan, store: Store) -> str:
-    """Return the main table alone, for the terminal."""
-    return markdown(main_table(leaderboard(long_frame(plan, store))))
+def terminal_table(plan: Plan, store: Store) -> str:
+    """Return the main table as aligned text, for the terminal."""
+    return plain(main_table(leaderboard(long_frame(plan, store))))
 
 
-def _markdown(plan: Plan, frame: pd.DataFrame, board: pd.DataFrame, figures: list[Path]) -> str:
+def command(plan: Plan) -> str:
+    """Return the command that makes the tables again."""
+    preset = PRESETS.get(plan.name)
+    ending = "" if preset is not None and preset() == plan.suite else ".toml"
+    return f"mae-bench run --suite {plan.name}{ending}"
+
+
+def _markdown(content: Content) -> str:
     """Return the whole leaderboard.md."""
     lines = [
-        f"# Leaderboard of the suite `{plan.name}`",
+        f"# Leaderboard of the suite `{content.suite}`",
         "",
-        markdown(main_table(board)),
+        markdown(content.main),
         "",
-        "Mean ± standard deviation over seeds; `n/m` where seeds are missing. Bold: the best",
-        "of its encoder size, and what lies within the pooled deviation over seeds of it.",
+        content.explanation,
         "",
-        *(f"- {note}" for note in notes(board)),
+        *(f"- {escaped(note)}" for note in content.notes),
         "",
-        "## Differences to the baselines",
+        *(f"![{caption(path)}](figures/{path.name})\n" for path in content.figures),
+        "## Differences to the baselines of the same architecture",
         "",
-        markdown(difference_table(board)),
+        markdown(content.difference),
         "",
-        *(f"![{path.stem}](figures/{path.name})\n" for path in figures),
         "## Where each number comes from",
         "",
-        markdown(source_table(frame)),
+        markdown(content.jobs),
         "",
-        f"Made by `mae-bench run --suite {plan.name}`.",
+        f"Made by `{content.command}`; all single numbers are in [long.csv](long.csv).",
         "",
     ]
     return "\n".join(lines)
 
 
-def _json(plan: Plan, board: pd.DataFrame) -> str:
-    """Return the leaderboard as JSON, blanks as null."""
-    rows = json.loads(board.to_json(orient="records", double_precision=10))
-    content = {"suite": plan.name, "command": f"mae-bench run --suite {plan.name}", "cells": rows}
-    return json.dumps(content, indent=1) + "\n"
+def _json(
+    content: Content, frame: pd.DataFrame, board: pd.DataFrame, jobs: pd.DataFrame
+) -> dict[str, Any]:
+    """Return what leaderboard.json holds, blanks as None."""
+    groups = dict(iter(frame.groupby(GROUP, sort=False)))
+    cells = []
+    for cell in _records(board):
+        numbers = groups[(cell["row"], cell["task"], cell["metric"])]
+        del cell["keys"], cell["why"]
+        cells.append(cell | {"numbers": _records(numbers[OF_NUMBER])})
+    return {
+        "schema": SCHEMA,
+        "suite": content.suite,
+        "command": content.command,
+        "notes": list(content.notes),
+        "cells": cells,
+        "jobs": _records(jobs),
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the frame's lines with Python values, None for NaN."""
+    blank = frame.astype(object).where(frame.notna(), None)
+    return [{str(k): v for k, v in one.items()} for one in blank.to_dict("records")]
+
+
+def _total(jobs: pd.DataFrame) -> list[str]:
+    """Return how long the finished jobs took."""
+    done = int((jobs["state"] == "done").sum())
+    return [f"{done} of {len(jobs)} jobs are done; they took {jobs['seconds'].sum():.0f} seconds."]
 
 
 def _copy_figures(plan: Plan, store: Store, folder: Path) -> list[Path]:
-    """Copy the pictures that the first row's finished jobs left; return their new paths."""
-    assert plan.suite is not None
-    first = plan.suite.rows[0].label
-    copied = []
+    """Copy the pictures that the MAE row's finished jobs left; return their new paths."""
+    kept = []
     for name in FIGURES:
-        for job in plan.jobs:
-            source = store.dir(job) / "figures" / f"{name}.png"
-            if job.row == first and store.result(job) is not None and source.is_file():
-                folder.mkdir(exist_ok=True)
-                copied.append(folder / source.name)
-                shutil.copyfile(source, copied[-1])
-                break
-    return copied
+        path = folder / f"{name}.png"
+        source = next(
+            (found for job in _shown(plan, store) if (found := _figure(store, job, name))), None
+        )
+        if source is None:
+            path.unlink(missing_ok=True)
+            continue
+        folder.mkdir(exist_ok=True)
+        write_bytes(path, source.read_bytes())
+        kept.append(path)
+    return kept
+
+
+def _shown(plan: Plan, store: Store) -> Iterator[Job]:
+    """Return the finished jobs of the first MAE row, or of the first row if there is none."""
+    assert plan.suite is not None
+    rows = sorted(plan.suite.rows, key=lambda row: row.origin != "mae")
+    for cell in plan.cells:
+        if cell.row != rows[0].label:
+            continue
+        for job in cell.jobs:
+            source = plan.source_of(job)
+            yield from (one for one in (source, job) if one is not None and store.result(one))
+
+
+def _figure(store: Store, job: Job, name: str) -> Path | None:
+    """Return the picture of that name in the job's folder, None if it left none."""
+    path = store.dir(job) / "figures" / f"{name}.png"
+    return path if path.is_file() else None

@@ -1,0 +1,116 @@
+"""Plain sentences about a leaderboard, each made from its numbers."""
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from mae_bench.core.job import Result
+from mae_bench.report.frame import status
+from mae_bench.report.leaderboard import COLUMN, pooled_sd
+
+EXPLANATION = (
+    "Mean ± sample standard deviation over seeds, where there are two or more; n/m where only n of "
+    "m seeds have a result, and then no mean. Bold: the best mean among encoders of one "
+    "architecture and every mean within the pooled standard deviation over seeds of it; nothing "
+    "is bold where that would be all of them. FLOPs are multiply-adds of one forward pass, counted "
+    "by fvcore."
+)
+PACKAGES = ("torch", "timm", "sal-detectron2", "detectron2", "mmsegmentation")
+BASELINES = ("random_init", "supervised")
+
+
+def notes(board: pd.DataFrame) -> list[str]:
+    """Return a sentence for each metric and MAE row: better than the baselines, and by how much.
+
+    Baselines are of the same architecture; gains are compared with the pooled sd over seeds.
+    """
+    sentences = []
+    for _, group in board.groupby(COLUMN, sort=False):
+        baselines = [group[group["origin"] == origin].head(1) for origin in BASELINES]
+        others = [one for part in baselines for one in _lines(part)]
+        for mae in _lines(group[group["origin"] == "mae"]):
+            if others:
+                sentences.append(_sentence(mae, others))
+    return sentences
+
+
+def holes(frame: pd.DataFrame) -> list[str]:
+    """Return a sentence for each row, task and seed without a number: its state and reason."""
+    missing = frame[frame["value"].isna()].drop_duplicates(["row", "task", "seed"])
+    return [
+        f"No number for {one['row']}, {one['task']}, seed {one['seed']}: "
+        + status(str(one["state"]), str(one["reason"]))
+        for one in _lines(missing)
+    ]
+
+
+def surroundings(results: Iterable[Result]) -> list[str]:
+    """Return what the results were made with: device, versions, revision; all, where they differ.
+
+    A package that jobs had in several versions is named in a sentence of its own.
+    """
+    made = [result.provenance for result in results]
+    versions: dict[str, set[str]] = {}
+    for one in made:
+        for package, version in one.get("versions", {}).items():
+            versions.setdefault(package, set()).add(version)
+    parts = sorted({str(one["device"]) for one in made if one.get("device")})
+    parts += [f"{p} {' and '.join(sorted(versions[p]))}" for p in PACKAGES if p in versions]
+    revisions = sorted({str(one["git"]) for one in made if one.get("git")})
+    parts += [f"revision {' and '.join(revisions)}"] if revisions else []
+    sentences = [f"Made with {', '.join(parts)}."] if parts else []
+    mixed = sorted(package for package, found in versions.items() if len(found) > 1)
+    if mixed:
+        sentences.append(f"Mixed versions: not all jobs had the same {', '.join(mixed)}.")
+    return sentences
+
+
+def _sentence(mae: pd.Series, others: list[pd.Series]) -> str:
+    """Return how the MAE row compares with the others in one column."""
+    title = mae["title"]
+    if pd.isna(mae["mean"]):
+        return f"{title}: {mae['row']} has {mae['n']} of {mae['m']} seeds, so nothing is compared."
+    clauses = " and ".join(_clause(mae, other) for other in others)
+    beaten_by = [str(other["row"]) for other in others if not _favoured(mae, other)]
+    tail = f" This column does not favour {mae['row']} over {' or '.join(beaten_by)}."
+    return f"{title}: {mae['row']} is {clauses}." + (tail if beaten_by else "")
+
+
+def _clause(mae: pd.Series, other: pd.Series) -> str:
+    """Return the gain over another row, beside the spread over seeds."""
+    if pd.isna(other["mean"]):
+        return f"not compared with {other['row']} ({other['n']} of {other['m']} seeds)"
+    digits, unit = int(mae["digits"]), _unit(str(mae["unit"]))
+    gain, spread = _gain(mae, other), pooled_sd(mae["sd"], other["sd"])
+    word = "better" if gain > 0 else "worse"
+    size = f"{abs(gain):.{digits}f}"
+    level = float(size) == 0.0
+    text = f"level with {other['row']}" if level else f"{size}{unit} {word} than {other['row']}"
+    if pd.isna(spread):
+        return f"{text} (one seed, spread unknown)"
+    than = "more than" if abs(gain) > spread else "within"
+    return f"{text} ({than} the spread over seeds, {spread:.{digits}f})"
+
+
+def _favoured(mae: pd.Series, other: pd.Series) -> bool:
+    """Return whether the gain exceeds the spread over seeds; True where nothing is known."""
+    if pd.isna(other["mean"]):
+        return True
+    spread = pooled_sd(mae["sd"], other["sd"])
+    return bool(_gain(mae, other) > (0.0 if pd.isna(spread) else spread))
+
+
+def _gain(mae: pd.Series, other: pd.Series) -> float:
+    """Return the difference of the means, positive where MAE is better."""
+    difference = float(mae["mean"] - other["mean"])
+    return difference if mae["higher_is_better"] else -difference
+
+
+def _unit(unit: str) -> str:
+    """Return the unit of a difference, with a space before."""
+    return {"": "", "%": " points"}.get(unit, f" {unit}")
+
+
+def _lines(frame: pd.DataFrame) -> Iterator[pd.Series]:
+    """Return the frame's lines, one after another."""
+    return (line for _, line in frame.iterrows())

@@ -1,0 +1,90 @@
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mae_bench.core.demo_data import DemoData
+from mae_bench.core.job import Job
+from mae_bench.suite.plan import Plan, plan
+from mae_bench.suite.store import Store
+from mae_bench.suite.suite import Column, Row, Suite, made_row
+
+SEEDS = (0, 1)
+FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A planned suite and a store that a test fills by hand."""
+
+    plan: Plan
+    store: Store
+
+    def jobs(self, row: str, task: str) -> tuple[Job, ...]:
+        return next(c.jobs for c in self.plan.cells if (c.row, c.task) == (row, task))
+
+    def finish(self, job: Job, metrics: dict[str, float], /, **changes: Any) -> None:
+        """Write the job's result.json as the runner would."""
+        folder = self.store.dir(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"encoder": {"params": 807_936, "flops": 52_000_000}}
+        content = {
+            "schema": 1,
+            "key": job.key,
+            "metrics": metrics,
+            "seconds": 12.5,
+            "provenance": {"versions": {"torch": "2.11.0"}, "git": "abc1234", "facts": facts},
+        }
+        (folder / "result.json").write_text(json.dumps(content | changes))
+
+    def fail(self, job: Job, message: str) -> None:
+        """Write the job's failure.json as the runner would."""
+        folder = self.store.dir(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failure.json").write_text(json.dumps({"message": message, "traceback": ""}))
+
+    def fill(self, row: str, task: str, *values: float) -> None:
+        """Finish the cell's jobs, one value a seed, for every metric of the job's recipe."""
+        for job, value in zip(self.jobs(row, task), values, strict=True):
+            self.finish(job, {metric.name: value for metric in job.recipe.metrics})
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[..., Bench]:
+    """Return a maker of benches from rows and columns."""
+
+    def make(rows: tuple[Row, ...], columns: tuple[Column, ...], name: str = "trial") -> Bench:
+        suite = Suite(name, rows, columns, SEEDS, DemoData())
+        return Bench(plan(suite, {"imagenet": "data", "coco": "data"}), Store(tmp_path / "runs"))
+
+    return make
+
+
+@pytest.fixture
+def three(bench: Callable[..., Bench]) -> Bench:
+    """Return MAE, supervised and random init on fine-tuning, probing and COCO; nothing is run."""
+    return bench(
+        (
+            made_row("MAE", "mae", "demo", {}),
+            made_row("Sup", "supervised", "demo", {}, seeds="each", own=(FINETUNE,)),
+            made_row("Rand", "random_init", "demo", {}, seeds="each"),
+        ),
+        (Column(FINETUNE, "demo"), Column(LINEAR, "demo"), Column(COCO, "demo", seeds=(0,))),
+    )
+
+
+@pytest.fixture
+def filled(three: Bench) -> Bench:
+    """Return the same with every number there."""
+    numbers = {
+        "MAE": ((80.0, 82.0), (60.0, 63.0), (21.0,)),
+        "Sup": ((76.0, 77.0), (62.0, 62.5), (20.0,)),
+        "Rand": ((79.5, 82.5), (30.0, 34.0), (22.0,)),
+    }
+    for row, cells in numbers.items():
+        for task, values in zip((FINETUNE, LINEAR, COCO), cells, strict=True):
+            three.fill(row, task, *values)
+    return three

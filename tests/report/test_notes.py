@@ -1,0 +1,76 @@
+from collections.abc import Callable
+from typing import Any
+
+from mae_bench.report.frame import long_frame
+from mae_bench.report.leaderboard import leaderboard
+from mae_bench.report.notes import holes, notes, surroundings
+from mae_bench.suite.suite import Column, made_row
+
+FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
+
+
+def sentences(bench: Any) -> list[str]:
+    return notes(leaderboard(long_frame(bench.plan, bench.store)))
+
+
+def test_a_gain_is_set_beside_the_spread_over_seeds(filled: Any) -> None:
+    # pooled: random sqrt((4.5 + 8) / 2) = 2.5, supervised sqrt((4.5 + 0.125) / 2) = 1.52
+    assert sentences(filled)[1] == (
+        "linear top-1: MAE is 29.5 points better than Rand (more than the spread over seeds, 2.5) "
+        "and 0.8 points worse than Sup (within the spread over seeds, 1.5). "
+        "This column does not favour MAE over Sup."
+    )
+
+
+def test_a_column_that_does_not_favour_mae_says_so(filled: Any) -> None:
+    fine_tune, _, box, _ = sentences(filled)
+    assert "MAE is level with Rand (within the spread over seeds, 1.8)" in fine_tune
+    assert fine_tune.endswith("This column does not favour MAE over Rand.")
+    assert box == (
+        "COCO box AP: MAE is 1.0 points worse than Rand (one seed, spread unknown) and "
+        "1.0 points better than Sup (one seed, spread unknown). "
+        "This column does not favour MAE over Rand."
+    )
+
+
+def test_a_lower_number_favours_mae_where_lower_is_better(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    frame["higher_is_better"] = False
+    box = notes(leaderboard(frame))[2]
+    assert "MAE is 1.0 points better than Rand" in box
+    assert box.endswith("This column does not favour MAE over Sup.")
+
+
+def test_missing_seeds_are_compared_with_nothing(filled: Any) -> None:
+    (filled.store.dir(filled.jobs("Rand", LINEAR)[0]) / "result.json").unlink()
+    (filled.store.dir(filled.jobs("MAE", FINETUNE)[0]) / "result.json").unlink()
+    fine_tune, linear, *_ = sentences(filled)
+    assert fine_tune == "fine-tune top-1: MAE has 1 of 2 seeds, so nothing is compared."
+    assert "MAE is not compared with Rand (1 of 2 seeds)" in linear
+
+
+def test_without_baselines_there_is_nothing_to_say(bench: Callable[..., Any]) -> None:
+    alone = bench((made_row("MAE", "mae", "demo", {}),), (Column(LINEAR, "demo"),))
+    alone.fill("MAE", LINEAR, 50.0, 51.0)
+    assert sentences(alone) == []
+
+
+def test_a_hole_is_named_once_with_its_reason(filled: Any) -> None:
+    job = filled.jobs("MAE", COCO)[0]
+    (filled.store.dir(job) / "result.json").unlink()
+    filled.fail(job, "RuntimeError: boom")
+    assert holes(long_frame(filled.plan, filled.store)) == [
+        "No number for MAE, coco_vitdet, seed 0: failed: RuntimeError: boom"
+    ]
+
+
+def test_mixed_versions_are_never_silent(filled: Any) -> None:
+    job = filled.jobs("MAE", LINEAR)[0]
+    made = {"versions": {"torch": "2.12.0"}, "git": "abc1234", "device": "CPU X"}
+    filled.finish(job, {"top1": 60.0}, provenance=made)
+    results = [r for r in map(filled.store.result, filled.plan.jobs) if r is not None]
+    assert surroundings(results) == [
+        "Made with CPU X, torch 2.11.0 and 2.12.0, revision abc1234.",
+        "Mixed versions: not all jobs had the same torch.",
+    ]
+    assert surroundings([]) == []
