@@ -22,26 +22,31 @@ BASELINES = ("random_init", "supervised")
 def notes(board: pd.DataFrame) -> list[str]:
     """Return a sentence for each metric and MAE row: better than the baselines, and by how much.
 
-    Baselines are of the same architecture; gains are compared with the pooled sd over seeds.
+    Baselines are of the same architecture; gains are compared with the pooled sd over seeds. Where
+    MAE has no number at all, `holes` says so.
     """
     sentences = []
     for _, group in board.groupby(COLUMN, sort=False):
         baselines = [group[group["origin"] == origin].head(1) for origin in BASELINES]
         others = [one for part in baselines for one in _lines(part)]
-        for mae in _lines(group[group["origin"] == "mae"]):
+        for mae in _lines(group[(group["origin"] == "mae") & (group["n"] > 0)]):
             if others:
                 sentences.append(_sentence(mae, others))
     return sentences
 
 
 def holes(frame: pd.DataFrame) -> list[str]:
-    """Return a sentence for each row, task and seed without a number: its state and reason."""
+    """Return a sentence for each row and reason that numbers are missing for."""
     missing = frame[frame["value"].isna()].drop_duplicates(["row", "task", "seed"])
-    return [
-        f"No number for {one['row']}, {one['task']}, seed {one['seed']}: "
-        + status(str(one["state"]), str(one["reason"]))
-        for one in _lines(missing)
-    ]
+    sentences = []
+    for key, group in missing.groupby(["row", "state", "reason"], sort=False):
+        row, state, reason = map(str, key)
+        places = [
+            f"{task} ({'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))})"
+            for task, seeds in group.groupby("task", sort=False)["seed"]
+        ]
+        sentences.append(f"No number for {row} in {', '.join(places)}: {status(state, reason)}")
+    return sentences
 
 
 def surroundings(results: Iterable[Result]) -> list[str]:

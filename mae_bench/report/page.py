@@ -13,21 +13,25 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
   padding: 0 1rem; background: Canvas; color: CanvasText; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--line); }
-.r { text-align: right; white-space: nowrap; }
-thead th { vertical-align: bottom; font-weight: 600; white-space: normal; min-width: 4rem; }
+.r { text-align: right; }
+td.r { white-space: nowrap; }
+thead th { vertical-align: bottom; font-weight: 600; }
 thead th.group { text-align: center; }
-tbody th { font-weight: 600; position: sticky; left: 0; background: Canvas; min-width: 6rem; }
+tbody th { font-weight: 600; position: sticky; left: 0; background: Canvas; min-width: 7rem; }
 tbody tr:hover td, tr:target td { background: var(--soft); }
 tbody td.best { font-weight: 700; background: var(--best); }
 td a { color: inherit; text-decoration: underline dotted; text-underline-offset: .2em; }
-.small { font-size: .85rem; }
-.small td { overflow-wrap: break-word; }
+.small { font-size: .85rem; } .small th, .small td { padding: .3rem .45rem; }
+.small td:not(.r, .corner) { min-width: 7rem; overflow-wrap: break-word; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
-@media (max-width: 40rem) { body { margin: 1rem auto; } th, td { padding: .35rem .5rem; } }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; } ul { padding-left: 1.2rem; }
+  th, td { padding: .35rem .5rem; } tbody th { min-width: 5.5rem; }
+}
 """
 POLICY = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"
 CAPTIONS = {
@@ -73,7 +77,7 @@ def page(content: Content) -> str:
 <ul>
 {sentences}</ul>
 {pictures}<h2>Differences to the baselines of the same architecture</h2>
-{_html(content.difference)}
+{_html(content.difference, "small")}
 <h2>Where each number comes from</h2>
 {_html(content.jobs, "small")}
 <p>Made by <code>{escape(content.command)}</code>; all single numbers are in
@@ -93,7 +97,7 @@ def _html(table: Table, kind: str = "") -> str:
     above = "".join(
         f'<th class="group" colspan="{width}" scope="colgroup">{escape(text)}</th>'
         if text
-        else "<td></td>" * width
+        else '<td class="corner"></td>' * width
         for text, width in table.groups
     )
     head = "".join(

@@ -40,30 +40,31 @@ class Table:
 
 
 def main_table(board: pd.DataFrame) -> Table:
-    """Return one line an encoder: architecture, parameters, FLOPs, a column for each metric."""
+    """Return one line an encoder: a column for each metric, parameters, FLOPs, architecture."""
     columns = _columns(board)
     lines = []
     for label, group in board.groupby("row", sort=False):
         params, flops = group["params"].dropna(), group["flops"].dropna()
-        cells = [Cell(str(label)), Cell(str(group["arch"].iloc[0]))]
-        cells += [
-            Cell("" if params.empty else f"{params.iloc[0] / 1e6:.2f}"),
-            Cell("" if flops.empty else f"{flops.iloc[0] / 1e9:.3f}"),
-        ]
+        cells = [Cell(str(label))]
         for task, metric in columns:
             one = _one(group, task, metric)
             keys = tuple(one["keys"].split())
             cells.append(Cell(score(one), bool(one["best"]), keys, one["why"]))
+        cells += [
+            Cell("" if params.empty else f"{params.iloc[0] / 1e6:.2f}"),
+            Cell("" if flops.empty else f"{flops.iloc[0] / 1e9:.3f}"),
+            Cell(str(group["arch"].iloc[0])),
+        ]
         lines.append(tuple(cells))
     titles = (_title(board, task, metric) for task, metric in columns)
-    headings = ("Encoder", "Architecture", "Parameters (M)", "FLOPs (G)", *titles)
-    return Table(headings, tuple(lines), "ll" + "r" * (len(headings) - 2))
+    headings = ("Encoder", *titles, "Parameters (M)", "FLOPs (G)", "Architecture")
+    return Table(headings, tuple(lines), "l" + "r" * (len(headings) - 2) + "l")
 
 
 def difference_table(board: pd.DataFrame) -> Table:
     """Return one line an encoder, with each metric's difference to supervised and to random."""
     columns = _columns(board)
-    kinds = {"delta_supervised": "− supervised", "delta_random": "− random init"}
+    kinds = {"delta_supervised": "−\u00a0supervised", "delta_random": "−\u00a0random"}
     lines = []
     for label, group in board.groupby("row", sort=False):
         cells = [Cell(str(label))]

@@ -22,6 +22,7 @@ from mae_bench.report.table import (
 )
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.presets import PRESETS
+from mae_bench.suite.status import duration
 from mae_bench.suite.store import Store
 
 FIGURES = ("reconstructions", "detections", "segmentations")
@@ -132,7 +133,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _total(jobs: pd.DataFrame) -> list[str]:
     """Return how long the finished jobs took."""
     done = int((jobs["state"] == "done").sum())
-    return [f"{done} of {len(jobs)} jobs are done; they took {jobs['seconds'].sum():.0f} seconds."]
+    took = duration(float(jobs["seconds"].sum()))
+    return [f"{done} of {len(jobs)} jobs are done; one after another they took {took}."]
 
 
 def _copy_figures(plan: Plan, store: Store, folder: Path) -> list[Path]:

@@ -55,13 +55,17 @@ def test_without_baselines_there_is_nothing_to_say(bench: Callable[..., Any]) ->
     assert sentences(alone) == []
 
 
-def test_a_hole_is_named_once_with_its_reason(filled: Any) -> None:
-    job = filled.jobs("MAE", COCO)[0]
-    (filled.store.dir(job) / "result.json").unlink()
-    filled.fail(job, "RuntimeError: boom")
+def test_holes_are_named_once_with_their_reason(filled: Any) -> None:
+    for task in (FINETUNE, LINEAR, COCO):
+        for job in filled.jobs("MAE", task):
+            (filled.store.dir(job) / "result.json").unlink()
+    filled.fail(filled.jobs("MAE", COCO)[0], "RuntimeError: boom")
     assert holes(long_frame(filled.plan, filled.store)) == [
-        "No number for MAE, coco_vitdet, seed 0: failed: RuntimeError: boom"
+        "No number for MAE in imagenet_finetune (seeds 0, 1), imagenet_linear (seeds 0, 1): "
+        "interrupted",
+        "No number for MAE in coco_vitdet (seed 0): failed: RuntimeError: boom",
     ]
+    assert sentences(filled) == []
 
 
 def test_mixed_versions_are_never_silent(filled: Any) -> None:
