@@ -23,7 +23,7 @@ class MAE(PretrainRecipe):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("loss", "masked-patch MSE", unit="", higher_is_better=False, digits=4),
     )
-    resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=150.0)
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=240.0)
 
     epochs: int = 1600
     warmup_epochs: int = 40
@@ -63,10 +63,10 @@ class MAE(PretrainRecipe):
             cls(),
             arch="vit_demo_patch8",
             image_size=64,
-            epochs=40,
-            warmup_epochs=4,
-            batch_size=128,
-            lr_per_256=2e-3,
+            epochs=30,
+            warmup_epochs=3,
+            batch_size=64,
+            lr_per_256=6e-3,
             decoder_width=64,
             decoder_depth=2,
             decoder_heads=4,

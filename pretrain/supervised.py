@@ -24,7 +24,7 @@ class Supervised(PretrainRecipe):
 
     name: ClassVar[str] = "supervised"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=130.0)
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=120.0)
 
     epochs: int = 200
     warmup_epochs: int = 20
@@ -68,10 +68,10 @@ class Supervised(PretrainRecipe):
             cls(),
             arch="vit_demo_patch8",
             image_size=64,
-            epochs=20,
-            warmup_epochs=2,
+            epochs=9,
+            warmup_epochs=1,
             batch_size=64,
-            lr_per_256=2e-3,
+            lr_per_256=4e-3,
             weight_decay=0.05,
             drop_path=0.0,
             rand_augment="",

@@ -20,7 +20,7 @@ class Ade20kUperNet:
     dataset: ClassVar[str] = "ade20k"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("miou", "ADE20K mIoU"),)
     resources: ClassVar[Resources] = Resources(
-        gpus=8, hours=16.0, framework="mmseg", demo_seconds=120.0
+        gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
     )
 
     taps: tuple[int, ...] = (3, 5, 7, 11)
@@ -103,7 +103,7 @@ class Ade20kUperNet:
             short_side=96,
             scale_min=0.75,
             scale_max=1.5,
-            iterations=300,
+            iterations=120,
             warmup_iterations=20,
             batch_size=16,
             lr=1e-3,

@@ -26,7 +26,7 @@ class CocoVitDet:
         Metric("mask_ap", "COCO mask AP"),
     )
     resources: ClassVar[Resources] = Resources(
-        gpus=64, hours=20.0, framework="detectron2", demo_seconds=200.0
+        gpus=64, hours=20.0, framework="detectron2", demo_seconds=130.0
     )
 
     image_size: int = 1024
@@ -143,8 +143,8 @@ class CocoVitDet:
         return dataclasses.replace(
             cls(),
             image_size=96,
-            iterations=240,
-            milestones=(200,),
+            iterations=200,
+            milestones=(160,),
             warmup_iterations=20,
             batch_size=8,
             lr=1e-3,

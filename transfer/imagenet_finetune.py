@@ -21,7 +21,7 @@ class ImagenetFinetune:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=70.0)
+    resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=60.0)
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -87,10 +87,10 @@ class ImagenetFinetune:
         return dataclasses.replace(
             cls(),
             image_size=64,
-            epochs=8,
+            epochs=4,
             warmup_epochs=1,
             batch_size=64,
-            lr_per_256=4e-3,
+            lr_per_256=8e-3,
             layer_decay=0.75,
             drop_path=0.0,
             rand_augment="",

@@ -19,7 +19,7 @@ class ImagenetLinear:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=30.0)
+    resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=32.0)
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -63,10 +63,10 @@ class ImagenetLinear:
         return dataclasses.replace(
             cls(),
             image_size=64,
-            epochs=10,
+            epochs=4,
             warmup_epochs=1,
-            batch_size=128,
-            lr_per_256=8.0,
+            batch_size=64,
+            lr_per_256=30.0,
             crop_scale_min=0.35,
         )
 

@@ -14,15 +14,15 @@ class DemoData:
 
     seed: int = 0
     """Any integer; another seed gives other scenes."""
-    num_train_images: int = 2400
+    num_train_images: int = 2000
     """Classification images for training, over all 8 classes."""
     num_val_images: int = 640
     """Classification images for validation."""
     image_side: int = 80
     """Side of a classification image in pixels."""
-    num_train_scenes: int = 640
+    num_train_scenes: int = 600
     """Scenes for detection and segmentation, training."""
-    num_val_scenes: int = 128
+    num_val_scenes: int = 100
     """Scenes for detection and segmentation, validation."""
     scene_side: int = 96
     """Side of a scene in pixels."""
