@@ -13,7 +13,7 @@ FACTS = "facts.json"
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write the file so that a reader sees the old content or the new, never a part of it."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
     with part.open("wb") as stream:
         stream.write(content)
         stream.flush()

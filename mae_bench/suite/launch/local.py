@@ -93,6 +93,8 @@ def _reap(state: Launch) -> None:
             continue
         del state.running[key]
         job, found = process.job, state.ground.store.state(process.job)
+        if code == BUSY:  # another run executes it: wait for what comes of that
+            state.starts[key] -= 1
         again = code in (REQUEUE, BUSY) or found.name == "running"
         if found.name == "done":
             state.display.finished(job, state.ground.store)

@@ -1,0 +1,85 @@
+import dataclasses
+from pathlib import Path
+
+from mae_bench.core.job import Job
+from mae_bench.suite.plan import plan
+from mae_bench.suite.presets import demo, full
+from pretrain.mae import MAE
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "full.plan"
+DATA = {"imagenet": "imagenet-1k", "coco": "coco-2017", "ade20k": "ade20k-2016"}
+
+
+def test_the_full_plan_is_the_golden_one():
+    """A changed line is a job that would run again: raise a version or restore the field."""
+    planned = plan(full(), DATA)
+    lines = [f"{job.key} {job.row} {job.recipe.name} {job.seed}" for job in planned.jobs]
+    assert lines == GOLDEN.read_text().splitlines()
+
+
+def test_key_ignores_the_label_and_changes_with_everything_else():
+    job = Job("MAE", MAE(), 0, "data")
+    assert Job("other", MAE(), 0, "data").key == job.key
+    others = [
+        Job("MAE", MAE(epochs=800), 0, "data"),
+        Job("MAE", MAE(), 1, "data"),
+        Job("MAE", MAE(), 0, "other data"),
+        Job("MAE", MAE(), 0, "data", source=job),
+    ]
+    assert len({job.key, *(other.key for other in others)}) == 5
+
+
+def test_a_field_at_its_neutral_value_is_left_out_of_the_key():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Newer(MAE):
+        added: float = dataclasses.field(default=0.0, metadata={"neutral": 0.0})
+
+    assert Job("a", Newer(), 0, "d").key == Job("a", MAE(), 0, "d").key
+    assert Job("a", Newer(added=1.0), 0, "d").key != Job("a", MAE(), 0, "d").key
+
+
+def test_sources_come_before_what_needs_them_and_every_job_once():
+    jobs = plan(full(), DATA).jobs
+    keys = [job.key for job in jobs]
+    assert len(set(keys)) == len(keys)
+    for job in jobs:
+        if job.source is not None:
+            assert keys.index(job.source.key) < keys.index(job.key)
+
+
+def test_the_supervised_fine_tune_cell_is_its_own_training():
+    cells = {(cell.row, cell.task): cell.jobs for cell in plan(full(), DATA).cells}
+    (job,) = cells["Supervised ViT-B", "imagenet_finetune"]
+    assert (job.recipe.name, job.recipe.epochs) == ("supervised", 300)
+
+
+def test_the_demo_makes_random_encoders_anew_for_each_seed_and_mae_once():
+    cells = {(cell.row, cell.task): cell.jobs for cell in plan(demo(), {}).cells}
+    random = cells["Random init", "imagenet_linear"]
+    mae = cells["MAE", "imagenet_linear"]
+    assert len({job.source.key for job in random}) == 2
+    assert len({job.source.key for job in mae}) == 1
+
+
+def test_each_size_takes_its_own_published_values():
+    cells = {(cell.row, cell.task): cell.jobs[0].recipe for cell in plan(full(), DATA).cells}
+    base = cells["MAE ViT-B", "imagenet_finetune"]
+    large = cells["MAE ViT-L", "imagenet_finetune"]
+    huge = cells["MAE ViT-H", "imagenet_finetune"]
+    assert (base.epochs, base.lr_per_256, base.layer_decay, base.drop_path) == (
+        100,
+        5e-4,
+        0.65,
+        0.1,
+    )
+    assert (large.epochs, large.lr_per_256, large.layer_decay, large.drop_path) == (
+        50,
+        1e-3,
+        0.75,
+        0.2,
+    )
+    assert huge.drop_path == 0.3
+    scratch = cells["Random init ViT-B", "coco_vitdet"]
+    assert (scratch.lr, scratch.weight_decay, scratch.layer_decay) == (1.6e-4, 0.2, 1.0)
+    supervised = cells["Supervised ViT-B", "coco_vitdet"]
+    assert (supervised.lr, supervised.iterations, supervised.layer_decay) == (8e-5, 92187, 1.0)
