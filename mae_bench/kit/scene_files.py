@@ -137,7 +137,7 @@ def polygons(mask: np.ndarray) -> list[list[float]] | None:
     outlines = []
     for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
         y, x = contour[:-1].T - 0.5
-        if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) > 0:
+        if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) < 0:  # runs around a hole
             return None
         flat = np.stack([x, y], axis=1).round(1).flatten().tolist()
         if len(flat) >= 6:

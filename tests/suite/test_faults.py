@@ -64,7 +64,7 @@ def test_a_killed_job_continues_and_finished_jobs_are_not_run_again(
     assert ground.store.result(encoder_job) is None
     assert ground.store.state(encoder_job).name == "partial"
     second = drive(ground.store.root, **fields)
-    wait_for(lambda: (ground.store.dir(reading_job) / "paused").exists())
+    wait_for((ground.store.dir(reading_job) / "paused").exists)
     os.kill(int((ground.store.dir(reading_job) / "paused").read_text()), signal.SIGKILL)
     assert second.wait(LIMIT_S) == 1
     assert drive(ground.store.root, **fields).wait(LIMIT_S) == 0

@@ -1,0 +1,76 @@
+import json
+import shutil
+
+import pytest
+
+from mae_bench.core.demo_data import DemoData, demo_roots
+from mae_bench.kit.layouts import check, fingerprint
+from mae_bench.kit.scene_files import make_demo
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("layouts") / "demo"
+    make_demo(
+        root, DemoData(num_train_images=8, num_val_images=8, num_train_scenes=8, num_val_scenes=8)
+    )
+    return root
+
+
+@pytest.fixture
+def roots(made, tmp_path):
+    shutil.copytree(made, tmp_path / "demo")
+    return demo_roots(tmp_path / "demo")
+
+
+def test_a_missing_root_is_named_with_the_next_step(tmp_path):
+    assert "set data.coco in site.toml or pass --coco DIR" in check("coco", None)[0]
+    (problem,) = check("imagenet", tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in problem
+    assert "train/<class>" in problem
+
+
+def test_a_missing_split_an_empty_class_and_a_class_of_one_split_are_found(roots):
+    root = roots["imagenet"]
+    next((root / "train" / "n00000001").iterdir()).unlink()
+    shutil.rmtree(root / "val" / "n00000002")
+    problems = " ".join(check("imagenet", root))
+    assert "1 empty class folders: n00000001" in problems
+    assert "train has 8 classes and val 7" in problems
+    shutil.rmtree(root / "val")
+    assert f"no folder {root / 'val'}" in " ".join(check("imagenet", root))
+
+
+def test_broken_annotations_and_missing_images_are_found(roots):
+    root = roots["coco"]
+    next((root / "val2017").iterdir()).unlink()
+    assert "has 7 of the 8 images" in " ".join(check("coco", root))
+    path = root / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["category_id"] = 99
+    path.write_text(json.dumps(content))
+    assert "unknown category ids: 99" in " ".join(check("coco", root))
+    path.write_text(path.read_text()[:100])
+    assert "is no COCO annotation file" in " ".join(check("coco", root))
+    path.unlink()
+    assert f"no file {path}" in " ".join(check("coco", root))
+
+
+def test_images_without_label_maps_are_found(roots):
+    root = roots["ade20k"]
+    next((root / "annotations" / "training").iterdir()).unlink()
+    (root / "objectInfo150.txt").unlink()
+    problems = " ".join(check("ade20k", root))
+    assert "training has 8 images and 7 label maps" in problems
+    assert "objectInfo150.txt" in problems
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_the_place(made, roots, tmp_path):
+    cache = tmp_path / "cache.json"
+    for name, root in roots.items():
+        first = fingerprint(name, root, cache)
+        assert fingerprint(name, demo_roots(made)[name], tmp_path / "other.json") == first
+        assert fingerprint(name, root, cache) == first
+        victim = next(p for p in root.rglob("*") if p.suffix in (".JPEG", ".jpg"))
+        victim.rename(victim.with_name("renamed.jpg"))
+        assert fingerprint(name, root, cache) != first

@@ -1,0 +1,88 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from mae_bench.core.recipe import Metric, build, fields_of
+from mae_bench.core.registry import OBJECTIVES, TASKS, load
+from mae_bench.kit.archs import ARCHS
+from mae_bench.suite.toolboxes import NEEDS
+
+NAMES = sorted(OBJECTIVES | TASKS)
+ORIGINS = ("mae", "supervised", "random_init", "foreign")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_a_frozen_flat_dataclass_under_its_own_name(name):
+    cls = load(name)
+    assert cls.name == name
+    assert cls.version >= 1
+    assert cls.dataset in ("imagenet", "coco", "ade20k", "")
+    assert cls.resources.framework in NEEDS
+    assert all(isinstance(metric, Metric) for metric in cls.metrics)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        parts = set(typing.get_args(kind)) - {Ellipsis} or {kind}
+        assert parts <= {str, int, float, bool}, field.name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        cls().name = "other"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_survives_json(name):
+    for recipe in (load(name)(), load(name).demo()):
+        assert build(load(name), json.loads(json.dumps(fields_of(recipe)))) == recipe
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_size_and_origin_has_published_values(name):
+    recipes = [load(name).published(arch, origin) for arch in ARCHS for origin in ORIGINS]
+    assert all(type(recipe) is load(name) for recipe in recipes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_says_what_it_means(name):
+    source = [
+        sys.modules[base.__module__].__file__ for base in load(name).__mro__ if base is not object
+    ]
+    text = "".join(open(file).read() for file in source)  # noqa: PTH123, SIM115
+    for field in dataclasses.fields(load(name)):
+        line = next(part for part in text.split("\n    ") if part.startswith(f"{field.name}: "))
+        after = text.split(line, 1)[1].lstrip()
+        documented = after.startswith('"""')
+        inherited = field.name in text.split("class PretrainRecipe")[-1]
+        assert documented or inherited, f"{name}.{field.name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_out_of_range_is_refused_with_field_and_value(name):
+    cls = load(name)
+    field = "image_size" if any(f.name == "image_size" for f in dataclasses.fields(cls)) else "lr"
+    with pytest.raises(ValueError, match=rf"{name}\.{field} must be .*got -1"):
+        dataclasses.replace(cls(), **{field: -1})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_field_is_refused_with_the_nearest_name(name):
+    field = dataclasses.fields(load(name))[0].name
+    with pytest.raises(ValueError, match=f"did you mean {field!r}"):
+        build(load(name), {field + "s": 1})
+
+
+def test_recipes_and_command_line_load_without_torch_and_toolboxes():
+    code = (
+        "import sys\n"
+        "from mae_bench.core.registry import OBJECTIVES, TASKS, load\n"
+        "import mae_bench.cli, mae_bench.commands.run, mae_bench.commands.single\n"
+        "import mae_bench.doctor\n"
+        "[load(name).demo() for name in OBJECTIVES | TASKS]\n"
+        "print([m for m in ('torch', 'pandas', 'timm', 'detectron2', 'mmseg') if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
