@@ -48,6 +48,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need("detectron2", "sal-detectron2", DETECTRON2),
         Need("pycocotools", "pycocotools", COCO),
         Need("faster_coco_eval", "faster-coco-eval", COCO),
+        Need("shapely", "shapely", COCO),
         Need("pkg_resources", "setuptools", "pip install 'setuptools<82'"),
     ),
     "mmseg": (
