@@ -71,6 +71,9 @@ class Suite:
             raise ValueError(f"suite {self.name} needs at least one encoder and one task")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"suite.seeds must be distinct and not empty, got {self.seeds}")
+        labels = [row.label for row in self.rows]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"suite {self.name} has a row label twice: {', '.join(labels)}")
         tasks = [column.task for column in self.columns]
         if len(set(tasks)) != len(tasks):
             raise ValueError(f"suite {self.name} has a task twice: {', '.join(tasks)}")
@@ -78,6 +81,13 @@ class Suite:
             for task in row.own:
                 if task not in tasks:
                     raise ValueError(unknown(f"task in own of {row.label!r}", task, tasks))
+                wanted = {metric.name for metric in load(task).metrics}
+                given = {metric.name for metric in row.recipe.metrics} if row.recipe else set()
+                if not wanted <= given:
+                    raise ValueError(
+                        f"own of {row.label!r} names {task}, whose {', '.join(sorted(wanted))} its "
+                        f"own recipe does not measure; it measures {', '.join(sorted(given))}"
+                    )
 
 
 def made_row(label: str, name: str, size: Size, fields: Mapping[str, Scalar], **rest: Any) -> Row:

@@ -1,0 +1,71 @@
+import dataclasses
+
+import pytest
+import torch
+
+from mae_bench.core.recipe import Context
+from mae_bench.kit.datasets import read_samples
+from mae_bench.kit.pos_embed import resize_pos_embed
+from transfer.classification import FineTuning, LinearProbe, classifier, finetune, linear_probe
+from transfer.imagenet_finetune import ImagenetFinetune
+from transfer.imagenet_linear import ImagenetLinear
+
+FINETUNE = dataclasses.replace(ImagenetFinetune.demo(), epochs=2, warmup_epochs=1, batch_size=8)
+LINEAR = dataclasses.replace(ImagenetLinear.demo(), epochs=2, warmup_epochs=1, batch_size=8)
+
+
+@pytest.mark.parametrize("pool", ["cls", "avg"])
+def test_features_that_reach_the_head_change_with_the_encoder(encoder_of, pool):
+    images = torch.randn(2, 3, 64, 64)
+    features = []
+    for seed in (0, 1):
+        encoder = encoder_of(seed)
+        model = classifier(encoder, 8, 64, pool).eval()
+        features.append(model.features(images))
+        for name, tensor in encoder.state.items():
+            if pool == "cls" or not name.startswith("norm."):
+                assert torch.equal(model.state_dict()[name], tensor), name
+    assert (features[0] - features[1]).abs().mean() > 0.1
+
+
+def test_positions_are_resized_to_the_images(encoder_of):
+    encoder = encoder_of()
+    model = classifier(encoder, 8, 96, "cls")
+    expected = resize_pos_embed(encoder.state["pos_embed"], (12, 12))
+    assert torch.equal(model.pos_embed, expected)
+
+
+def test_a_missing_tensor_is_refused_by_name(without):
+    with pytest.raises(ValueError, match=r"missing blocks\.0\.norm1\.bias"):
+        classifier(without("blocks.0.norm1.bias"), 8, 64, "avg")
+
+
+def test_the_probe_trains_its_linear_layer_alone(encoder_of):
+    encoder = encoder_of()
+    probe = LinearProbe(encoder, 8, 64)
+    trainable = [name for name, p in probe.named_parameters() if p.requires_grad]
+    assert trainable == ["model.head.1.weight", "model.head.1.bias"]
+    norm = probe.model.head[0]
+    assert (norm.affine, norm.eps) == (False, 1e-6)
+    images = torch.randint(0, 255, (8, 3, 64, 64), dtype=torch.uint8)
+    probe(images, torch.arange(8)).backward()
+    assert all(p.grad is None for n, p in probe.named_parameters() if n not in trainable)
+
+
+def test_fine_tuning_starts_from_a_head_near_zero_and_trains_everything(encoder_of):
+    module = FineTuning(FINETUNE, classifier(encoder_of(), 8, 64, "avg"))
+    assert all(p.requires_grad for p in module.parameters())
+    assert not hasattr(module.model, "norm")
+
+
+@pytest.mark.parametrize(("run", "recipe"), [(finetune, FINETUNE), (linear_probe, LINEAR)])
+def test_the_same_seed_gives_the_same_accuracy(tmp_path, write, roots, run, recipe):
+    scores = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        scores.append(run(recipe, Context(tmp_path / name, 3, roots["imagenet"], write())))
+    assert scores[0] == scores[1]
+    count = len(read_samples(roots["imagenet"], "val").files)
+    assert (scores[0]["top1"] * count / 100) == pytest.approx(
+        round(scores[0]["top1"] * count / 100)
+    )
