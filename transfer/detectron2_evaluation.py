@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 8
 FIGURE_IMAGES = 6
-FIGURE_SCORE = 0.5
+FIGURE_SCORE = 0.3
 
 
 def evaluate(recipe: "CocoVitDet", detector: nn.Module, ctx: Context) -> dict[str, float]:
@@ -78,7 +78,7 @@ def coco_stats(split: Split, predictions: list[dict[str, Any]], kind: str) -> li
 
 
 def save_figure(split: Split, predictions: list[dict[str, Any]], ctx: Context) -> None:
-    """Write figures/detections.png: ground truth above, detections of score 0.5 and up below."""
+    """Write figures/detections.png: ground truth above, detections of score 0.3 and up below."""
     columns = []
     for record in split.records[:FIGURE_IMAGES]:
         image = read_image(record["file_name"])
