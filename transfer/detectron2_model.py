@@ -65,7 +65,10 @@ def window_blocks(depth: int) -> list[int]:
 
 
 def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> list[dict[str, Any]]:
-    """Return detectron2's groups: layer decay over the ViT, none of it on pyramid and heads."""
+    """Return detectron2's groups: layer decay over the ViT, none of it on pyramid and heads.
+
+    `initial_lr` keeps each group's rate, which the schedule multiplies.
+    """
     decay = partial(get_vit_lr_decay_rate, lr_decay_rate=recipe.layer_decay, num_layers=depth)
     groups: list[dict[str, Any]] = get_default_optimizer_params(
         detector,
@@ -75,6 +78,8 @@ def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> l
         lr_factor_func=decay,
         overrides={"pos_embed": {"weight_decay": 0.0}},
     )
+    for group in groups:
+        group["initial_lr"] = group["lr"]
     return groups
 
 

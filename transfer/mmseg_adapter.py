@@ -10,16 +10,15 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
-from torch.optim import Optimizer
 
 from mae_bench.core.files import append_metrics, record_facts, write_json
 from mae_bench.core.recipe import Context
-from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.images import read_image
+from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.layouts import ade_class_names
-from mae_bench.kit.pace import REQUEUE, Pace, stop_signals
+from mae_bench.kit.pace import Pace, stop_signals
 from mae_bench.kit.randomness import seed_globals
 from transfer.dense_figure import draw_labels, enlarged, side_by_side
 from transfer.mmseg_data import eval_loader, eval_pipeline, train_loader, train_pipeline
@@ -57,94 +56,55 @@ def segment(recipe: "Ade20kUperNet", ctx: Context) -> dict[str, float]:
     record_facts(ctx.out, encoder=encoder_facts(encoder), arrived=arrived)
     segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(segmenter, recipe, encoder.spec.depth))
-    keeper = Keeper(recipe, ctx, segmenter, optimizer)
-    if keeper.start < recipe.iterations:
-        with stop_signals() as stopped:
-            keeper.stopped = stopped
-            build_runner(recipe, ctx, segmenter, keeper).train()
+    hook = KeeperHook(recipe, ctx.seed, Keeper(ctx.out, recipe.iterations, segmenter, optimizer))
+    if hook.keeper.start < recipe.iterations:
+        with stop_signals() as hook.keeper.stopped:
+            build_runner(recipe, ctx, hook).train()
     return evaluate(recipe, segmenter, ctx)
 
 
-def build_runner(
-    recipe: "Ade20kUperNet", ctx: Context, segmenter: nn.Module, keeper: "Keeper"
-) -> Runner:
+def build_runner(recipe: "Ade20kUperNet", ctx: Context, hook: "KeeperHook") -> Runner:
     """Return mmengine's runner for the iterations that are left."""
     assert ctx.data is not None
+    keeper = hook.keeper
     wrapper = AmpOptimWrapper if torch.cuda.is_available() else OptimWrapper
     return Runner(
-        model=segmenter,
+        model=keeper.module,
         work_dir=str(ctx.out / "mmengine"),
         train_dataloader=train_loader(recipe, ctx.data, ctx.seed, keeper.start),
         train_cfg={"by_epoch": False, "max_iters": recipe.iterations - keeper.start},
         optim_wrapper=wrapper(optimizer=keeper.optimizer),
         default_hooks=dict.fromkeys(UNUSED_HOOKS),
-        custom_hooks=[keeper],
+        custom_hooks=[hook],
         default_scope="mmseg",
         experiment_name=ctx.out.resolve().name,
         log_level="WARNING",
     )
 
 
-class Keeper(Hook):  # type: ignore[misc] # mmengine has no types
-    """Seeds each iteration, sets its learning rate, logs, saves and stops on a signal.
+class KeeperHook(Hook):  # type: ignore[misc] # mmengine has no types
+    """Seeds each iteration, sets its learning rate, and lets the keeper log, save and stop.
 
-    Checkpoints are this project's, since mmengine's own are neither atomic nor checked.
+    Checkpoints are this project's, since mmengine's own are neither atomic nor checked. The runner
+    counts from the checkpoint on, so its iteration 0 is step `keeper.start`.
     """
 
-    def __init__(
-        self, recipe: "Ade20kUperNet", ctx: Context, segmenter: nn.Module, optimizer: Optimizer
-    ) -> None:
-        self.recipe, self.ctx = recipe, ctx
-        self.segmenter, self.optimizer = segmenter, optimizer
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.checkpoints = Checkpoints(ctx.out / "checkpoints")
-        self.pace = Pace()
-        self.stopped: list[int] = []
-        self.start = self._resume()
+    def __init__(self, recipe: "Ade20kUperNet", seed: int, keeper: Keeper) -> None:
+        self.recipe, self.seed, self.keeper = recipe, seed, keeper
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Make the iteration's randomness and learning rate depend on its number alone."""
-        iteration = self.start + runner.iter
-        seed_globals(self.ctx.seed, "step", iteration)
+        iteration = self.keeper.start + runner.iter
+        seed_globals(self.seed, "step", iteration)
         factor = lr_factor(self.recipe, iteration)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        for group in self.keeper.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log about every second, save now and then, and on a signal save and exit."""
-        step, steps = self.start + runner.iter + 1, self.recipe.iterations
-        last = step == steps
-        if self.pace.log_due() or last:
-            loss = outputs["loss"].item()
-            if not np.isfinite(loss):
-                raise ValueError(f"the run diverged: loss {loss} at step {step}; lower lr")
-            append_metrics(self.ctx.out, step=step, steps=steps, loss=loss)
-        if self.stopped or self.pace.save_due() or last:
-            with self.pace.saving():
-                self.checkpoints.save(step, self._state(step))
-        if self.stopped and not last:
-            log.info("stopped by signal %d after iteration %d", self.stopped[0], step)
-            raise SystemExit(REQUEUE)
-
-    def _state(self, step: int) -> dict[str, Any]:
-        """Return all that the rest of the run depends on."""
-        return {
-            "segmenter": self.segmenter.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": step,
-        }
-
-    def _resume(self) -> int:
-        """Load the newest checkpoint and return its iteration, 0 without one."""
-        state = self.checkpoints.newest()
-        if state is None:
-            return 0
-        self.segmenter.load_state_dict(state["segmenter"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        log.info("resumed after iteration %d", state["step"])
-        return int(state["step"])
+        """Pass the iteration's loss on."""
+        self.keeper.after(self.keeper.start + runner.iter + 1, outputs["loss"])
 
 
 @torch.no_grad()

@@ -159,10 +159,12 @@ def parameter_groups(model: nn.Module, recipe: "Ade20kUperNet", depth: int) -> l
         layer = segmenter_layer(name, depth)
         inner = name.removeprefix("backbone.")
         decays = parameter.ndim > 1 and inner not in ("pos_embed", "cls_token")
+        rate = recipe.lr * recipe.layer_decay ** (depth + 1 - layer)
         empty = {
             "params": [],
             "names": [],
-            "lr": recipe.lr * recipe.layer_decay ** (depth + 1 - layer),
+            "lr": rate,
+            "initial_lr": rate,
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
         group = groups.setdefault((layer, decays), empty)

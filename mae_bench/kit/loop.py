@@ -1,23 +1,18 @@
 """The one training loop of all our own training: resumable to the bit on a CPU."""
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mae_bench.core.files import append_metrics
-from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.datasets import Batch
-from mae_bench.kit.pace import REQUEUE, Pace, stop_signals
+from mae_bench.kit.keeper import Keeper
+from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.randomness import seed_globals
-
-log = logging.getLogger(__name__)
 
 MICRO_BATCH = 256
 """Images in one forward pass; a larger batch is accumulated."""
@@ -46,30 +41,21 @@ def train(module: nn.Module, optimizer: Optimizer, training: Training) -> None:
     (seed, step). On SIGTERM, SIGUSR2 or SIGINT the step ends, the state is saved and SystemExit(75)
     raised. Raises ValueError if the loss is not finite.
     """
-    checkpoints = Checkpoints(training.out / "checkpoints")
-    step = _resume(checkpoints, module, optimizer)
+    keeper = Keeper(training.out, training.steps, module, optimizer)
     parts = num_parts(training.batch_size)
     device = next(module.parameters()).device
-    batches = training.batches(step, parts)
-    pace = Pace()
+    batches = training.batches(keeper.start, parts)
     module.train()
-    with stop_signals() as stopped:
-        while step < training.steps:
+    with stop_signals() as keeper.stopped:
+        for step in range(keeper.start, training.steps):
             seed_globals(training.seed, "step", step)
-            _set_lr(optimizer, training.lr_at(step / training.steps_per_epoch))
+            epoch = step / training.steps_per_epoch
+            lr = training.lr_at(epoch)
+            _set_lr(optimizer, lr)
             loss = _step(module, optimizer, batches, parts, device)
-            step += 1
-            last = step == training.steps
             if hasattr(module, "after_step"):
-                module.after_step(step / training.steps)
-            if pace.log_due() or last:
-                _log(training, optimizer, step, loss)
-            if stopped or pace.save_due() or last:
-                with pace.saving():
-                    checkpoints.save(step, _state(module, optimizer, step))
-            if stopped and not last:
-                log.info("stopped by signal %d after step %d; state saved", stopped[0], step)
-                raise SystemExit(REQUEUE)
+                module.after_step((step + 1) / training.steps)
+            keeper.after(step + 1, loss, epoch=round(epoch, 3), lr=lr)
 
 
 def num_parts(batch_size: int) -> int:
@@ -103,31 +89,3 @@ def _set_lr(optimizer: Optimizer, lr: float) -> None:
     """Set the rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
-
-
-def _log(training: Training, optimizer: Optimizer, step: int, loss: Tensor) -> None:
-    """Append the step to metrics.jsonl; ValueError if the loss is not finite."""
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ValueError(f"the run diverged: loss {value} at step {step}; lower the learning rate")
-    lr = max(group["lr"] for group in optimizer.param_groups)
-    epoch = step / training.steps_per_epoch
-    append_metrics(
-        training.out, step=step, steps=training.steps, epoch=round(epoch, 3), loss=value, lr=lr
-    )
-
-
-def _state(module: nn.Module, optimizer: Optimizer, step: int) -> dict[str, Any]:
-    """Return all that the rest of the run depends on."""
-    return {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-
-
-def _resume(checkpoints: Checkpoints, module: nn.Module, optimizer: Optimizer) -> int:
-    """Load the newest checkpoint and return its step, 0 without one."""
-    state = checkpoints.newest()
-    if state is None:
-        return 0
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    log.info("resumed after step %d", state["step"])
-    return int(state["step"])

@@ -229,7 +229,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
 
     whole = detect(TINY, context("whole"))
     assert all(0 <= value <= 100 and math.isfinite(value) for value in whole.values())
-    steps = detectron2_adapter.Keeper.before_step
+    steps = detectron2_adapter.KeeperHook.before_step
     count = iter(range(100))
 
     def stop_at_two(self):
@@ -238,7 +238,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         steps(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(detectron2_adapter.Keeper, "before_step", stop_at_two)
+        patch.setattr(detectron2_adapter.KeeperHook, "before_step", stop_at_two)
         with pytest.raises(SystemExit) as end:
             detect(TINY, context("cut"))
     assert end.value.code == 75
@@ -247,8 +247,8 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         torch.load(max((tmp_path / name / "checkpoints").glob("*.pt")), weights_only=True)
         for name in ("whole", "cut")
     ]
-    for name, tensor in finals[0]["detector"].items():
-        assert torch.equal(tensor, finals[1]["detector"][name]), name
+    for name, tensor in finals[0]["module"].items():
+        assert torch.equal(tensor, finals[1]["module"][name]), name
     facts = json.loads((tmp_path / "cut" / "facts.json").read_text())
     assert facts["arrived"]["tensors"] == len(read_encoder(write()).state) - 3
     for file in ("config.yaml", "predictions.json", "figures/detections.png"):

@@ -164,7 +164,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
     whole = segment(TINY, context("whole"))
     assert 0 < whole["miou"] <= 100
     assert math.isfinite(whole["miou"])
-    before = mmseg_adapter.Keeper.before_train_iter
+    before = mmseg_adapter.KeeperHook.before_train_iter
     count = iter(range(100))
 
     def stop_at_two(self, runner, batch_idx, data_batch=None):
@@ -173,7 +173,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         before(self, runner, batch_idx, data_batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mmseg_adapter.Keeper, "before_train_iter", stop_at_two)
+        patch.setattr(mmseg_adapter.KeeperHook, "before_train_iter", stop_at_two)
         with pytest.raises(SystemExit) as end:
             segment(TINY, context("cut"))
     assert end.value.code == 75
@@ -182,8 +182,8 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         torch.load(max((tmp_path / name / "checkpoints").glob("*.pt")), weights_only=True)
         for name in ("whole", "cut")
     ]
-    for name, tensor in finals[0]["segmenter"].items():
-        assert torch.equal(tensor, finals[1]["segmenter"][name]), name
+    for name, tensor in finals[0]["module"].items():
+        assert torch.equal(tensor, finals[1]["module"][name]), name
     facts = json.loads((tmp_path / "cut" / "facts.json").read_text())
     assert len(facts["iou"]) == 12
     assert (tmp_path / "cut" / "figures" / "segmentations.png").stat().st_size > 1000
