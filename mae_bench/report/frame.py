@@ -112,8 +112,6 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
         outcome = evidence.outcome(job)
         result = outcome.result
         for metric in load(cell.task).metrics:
-            value = None if result is None else result.metrics.get(metric.name)
-            absent = result is not None and value is None
             records.append(
                 {
                     "row": cell.row,
@@ -125,11 +123,9 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "digits": metric.digits,
                     "seed": job.seed,
                     "key": job.key,
-                    "value": value,
+                    "value": None if result is None else result.metrics[metric.name],
                     "state": outcome.state,
-                    "reason": f"{job.recipe.name} has no {metric.name}"
-                    if absent
-                    else outcome.reason,
+                    "reason": outcome.reason,
                     "seconds": None if result is None else result.seconds,
                     **_encoder(job, evidence),
                 }

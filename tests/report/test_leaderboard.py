@@ -96,12 +96,11 @@ def test_an_own_cell_is_the_metric_of_the_rows_pretraining(three: Any) -> None:
     assert three.jobs("Sup", LINEAR)[0].source == first
 
 
-def test_an_own_cell_without_that_metric_is_a_hole(bench: Callable[..., Any]) -> None:
-    odd = bench((made_row("MAE", "mae", "demo", {}, own=(LINEAR,)),), (Column(LINEAR, "demo"),))
-    odd.finish(odd.jobs("MAE", LINEAR)[0], {"loss": 0.4})
-    one = cell(odd, "MAE", LINEAR)
-    assert math.isnan(one["mean"])
-    assert one["why"] == "done: mae has no top1"
+def test_an_own_cell_whose_metric_the_row_does_not_measure_is_refused(
+    bench: Callable[..., Any],
+) -> None:
+    with pytest.raises(ValueError, match=r"own of 'MAE' names imagenet_linear, whose top1"):
+        bench((made_row("MAE", "mae", "demo", {}, own=(LINEAR,)),), (Column(LINEAR, "demo"),))
 
 
 def test_a_failed_job_is_a_hole_with_its_reason(filled: Any) -> None:
