@@ -12,15 +12,14 @@ from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
 from mae_bench.kit.classifier import Classifier, Pool, top1_accuracy
-from mae_bench.kit.datasets import Order, Views, eval_batches, read_samples, train_batches
+from mae_bench.kit.datasets import Views, eval_batches, read_samples
 from mae_bench.kit.encoder import Encoder, load_exactly, read_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.images import eval_view, normalize, train_view
-from mae_bench.kit.loop import Training, train
+from mae_bench.kit.loop import epoch_training, train
 from mae_bench.kit.optim import LARS, layer_decay_groups
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.randomness import seed_globals
-from mae_bench.kit.schedule import WarmupCosine, scaled_lr
 
 if TYPE_CHECKING:
     from transfer.imagenet_finetune import ImagenetFinetune
@@ -46,7 +45,7 @@ def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     view = train_view(
         side, (recipe.crop_scale_min, 1.0), augment=rand_augment(recipe.rand_augment, side)
     )
-    _train(recipe, ctx, module, optimizer, Views(train_samples, view, ctx.seed))
+    train(module, optimizer, epoch_training(recipe, ctx, Views(train_samples, view, ctx.seed)))
     return _score(ctx, encoder, module.model, side)
 
 
@@ -62,7 +61,7 @@ def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
         trust=recipe.trust,
     )
     view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
-    _train(recipe, ctx, module, optimizer, Views(train_samples, view, ctx.seed))
+    train(module, optimizer, epoch_training(recipe, ctx, Views(train_samples, view, ctx.seed)))
     return _score(ctx, encoder, module.model, recipe.image_size)
 
 
@@ -126,29 +125,6 @@ class LinearProbe(nn.Module):
         with torch.no_grad():
             features = self.model.features(normalize(images))
         return nn.functional.cross_entropy(self.model.head(features).float(), labels)
-
-
-def _train(
-    recipe: "ImagenetFinetune | ImagenetLinear",
-    ctx: Context,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    views: Views,
-) -> None:
-    """Run the loop over the recipe's schedule."""
-    order = Order(len(views.samples.files), recipe.batch_size, recipe.epochs, ctx.seed)
-    lr = scaled_lr(recipe.lr_per_256, recipe.batch_size)
-    schedule = WarmupCosine(lr, recipe.min_lr, recipe.warmup_epochs, recipe.epochs)
-    training = Training(
-        out=ctx.out,
-        seed=ctx.seed,
-        steps=order.steps_per_epoch * recipe.epochs,
-        steps_per_epoch=order.steps_per_epoch,
-        batch_size=recipe.batch_size,
-        batches=lambda start, parts: train_batches(views, order, start, parts),
-        lr_at=schedule.at,
-    )
-    train(module, optimizer, training)
 
 
 def _inputs(ctx: Context) -> tuple[Encoder, Path]:

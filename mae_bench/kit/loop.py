@@ -4,15 +4,18 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mae_bench.kit.datasets import Batch
+from mae_bench.core.recipe import Context
+from mae_bench.kit.datasets import Batch, Order, Views, train_batches
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.randomness import seed_globals
+from mae_bench.kit.schedule import WarmupCosine, scaled_lr
 
 MICRO_BATCH = 256
 """Images in one forward pass; a larger batch is accumulated."""
@@ -31,6 +34,38 @@ class Training:
     """(first step, parts per batch) -> the micro-batches from that step on."""
     lr_at: Callable[[float], float]
     """Fractional epoch -> learning rate, multiplied by a group's `lr_scale` if it has one."""
+
+
+@runtime_checkable
+class EpochFields(Protocol):
+    """The fields of every recipe that is trained for epochs by a warm-up and a cosine."""
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102 - each is described in the recipes
+    @property
+    def warmup_epochs(self) -> int: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def lr_per_256(self) -> float: ...  # noqa: D102
+    @property
+    def min_lr(self) -> float: ...  # noqa: D102
+
+
+def epoch_training(recipe: EpochFields, ctx: Context, views: Views) -> Training:
+    """Return the run of the recipe's epochs over the views, in ctx.out."""
+    order = Order(len(views.samples.files), recipe.batch_size, recipe.epochs, ctx.seed)
+    lr = scaled_lr(recipe.lr_per_256, recipe.batch_size)
+    schedule = WarmupCosine(lr, recipe.min_lr, recipe.warmup_epochs, recipe.epochs)
+    return Training(
+        out=ctx.out,
+        seed=ctx.seed,
+        steps=order.steps_per_epoch * recipe.epochs,
+        steps_per_epoch=order.steps_per_epoch,
+        batch_size=recipe.batch_size,
+        batches=lambda start, parts: train_batches(views, order, start, parts),
+        lr_at=schedule.at,
+    )
 
 
 def train(module: nn.Module, optimizer: Optimizer, training: Training) -> None:
