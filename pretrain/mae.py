@@ -63,7 +63,7 @@ class MAE(PretrainRecipe):
             cls(),
             arch="vit_demo_patch8",
             image_size=64,
-            epochs=30,
+            epochs=36,
             warmup_epochs=3,
             batch_size=64,
             lr_per_256=6e-3,

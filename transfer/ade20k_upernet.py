@@ -103,7 +103,7 @@ class Ade20kUperNet:
             short_side=96,
             scale_min=0.75,
             scale_max=1.5,
-            iterations=120,
+            iterations=110,
             warmup_iterations=20,
             batch_size=16,
             lr=1e-3,

@@ -143,8 +143,8 @@ class CocoVitDet:
         return dataclasses.replace(
             cls(),
             image_size=96,
-            iterations=440,
-            milestones=(360,),
+            iterations=400,
+            milestones=(330,),
             warmup_iterations=40,
             batch_size=4,
             lr=8e-4,

@@ -14,7 +14,7 @@ class DemoData:
 
     seed: int = 0
     """Any integer; another seed gives other scenes."""
-    num_train_images: int = 2000
+    num_train_images: int = 1600
     """Classification images for training, over all 8 classes."""
     num_val_images: int = 640
     """Classification images for validation."""

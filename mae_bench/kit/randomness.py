@@ -22,9 +22,12 @@ def seed_globals(seed: int, *purpose: str | int) -> None:
     """Seed the global generators of torch, numpy and random, which libraries draw from.
 
     Called before every step and every image, so that a resumed run draws what an uninterrupted
-    one would.
+    one would. Where CUDA is not in use, torch.manual_seed would note a call for later, with its
+    stack, each time: 0.3 ms and memory that is never given back.
     """
     value = stream_seed(seed, *purpose)
-    torch.manual_seed(value)
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
     np.random.seed(value % 2**32)
     random.seed(value)
