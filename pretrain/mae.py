@@ -23,7 +23,7 @@ class MAE(PretrainRecipe):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("loss", "masked-patch MSE", unit="", higher_is_better=False, digits=4),
     )
-    resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=240.0)
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=260.0)
 
     epochs: int = 1600
     warmup_epochs: int = 40

@@ -17,7 +17,7 @@ class RandomInit:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=6.0)
+    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=5.0)
 
     arch: str = "vit_large_patch16"
     """Encoder size, one of `mae-bench list`."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require, unknown
 from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.epochs import check_epoch_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,12 +53,7 @@ class PretrainRecipe:
             f"a positive multiple of the patch size {patch_size}",
             self.image_size > 0 and self.image_size % patch_size == 0,
         )
-        require(self, "epochs", ">= 1", self.epochs >= 1)
-        fits = 0 <= self.warmup_epochs < self.epochs
-        require(self, "warmup_epochs", f"in [0, epochs = {self.epochs})", fits)
-        require(self, "batch_size", ">= 1", self.batch_size >= 1)
-        require(self, "lr_per_256", "> 0", self.lr_per_256 > 0)
-        require(self, "min_lr", ">= 0", self.min_lr >= 0)
+        check_epoch_fields(self)
         require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
         require(self, "beta2", "in (0, 1)", 0 < self.beta2 < 1)
 

@@ -24,7 +24,7 @@ class Supervised(PretrainRecipe):
 
     name: ClassVar[str] = "supervised"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=120.0)
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=110.0)
 
     epochs: int = 200
     warmup_epochs: int = 20

@@ -26,7 +26,7 @@ class CocoVitDet:
         Metric("mask_ap", "COCO mask AP"),
     )
     resources: ClassVar[Resources] = Resources(
-        gpus=64, hours=20.0, framework="detectron2", demo_seconds=130.0
+        gpus=64, hours=20.0, framework="detectron2", demo_seconds=150.0
     )
 
     image_size: int = 1024

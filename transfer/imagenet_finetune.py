@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.epochs import check_epoch_fields
 
 LARGE = ("vit_large_patch16", "vit_huge_patch14")
 
@@ -21,7 +22,7 @@ class ImagenetFinetune:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=60.0)
+    resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -56,12 +57,7 @@ class ImagenetFinetune:
 
     def __post_init__(self) -> None:
         require(self, "image_size", ">= 1", self.image_size >= 1)
-        require(self, "epochs", ">= 1", self.epochs >= 1)
-        fits = 0 <= self.warmup_epochs < self.epochs
-        require(self, "warmup_epochs", f"in [0, epochs = {self.epochs})", fits)
-        require(self, "batch_size", ">= 1", self.batch_size >= 1)
-        require(self, "lr_per_256", "> 0", self.lr_per_256 > 0)
-        require(self, "min_lr", ">= 0", self.min_lr >= 0)
+        check_epoch_fields(self)
         require(self, "layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1)
         require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
         require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)

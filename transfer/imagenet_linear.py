@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.epochs import check_epoch_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class ImagenetLinear:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
-    resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=32.0)
+    resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -42,12 +43,8 @@ class ImagenetLinear:
 
     def __post_init__(self) -> None:
         require(self, "image_size", ">= 1", self.image_size >= 1)
-        require(self, "epochs", ">= 1", self.epochs >= 1)
-        fits = 0 <= self.warmup_epochs < self.epochs
-        require(self, "warmup_epochs", f"in [0, epochs = {self.epochs})", fits)
+        check_epoch_fields(self)
         require(self, "batch_size", ">= 2", self.batch_size >= 2)
-        require(self, "lr_per_256", "> 0", self.lr_per_256 > 0)
-        require(self, "min_lr", ">= 0", self.min_lr >= 0)
         require(self, "momentum", "in [0, 1)", 0 <= self.momentum < 1)
         require(self, "trust", "> 0", self.trust > 0)
         require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 
 from mae_bench.core.recipe import Context
 from mae_bench.kit.datasets import Batch, Order, Views, train_batches
+from mae_bench.kit.epochs import EpochFields
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.randomness import seed_globals
@@ -34,22 +34,6 @@ class Training:
     """(first step, parts per batch) -> the micro-batches from that step on."""
     lr_at: Callable[[float], float]
     """Fractional epoch -> learning rate, multiplied by a group's `lr_scale` if it has one."""
-
-
-@runtime_checkable
-class EpochFields(Protocol):
-    """The fields of every recipe that is trained for epochs by a warm-up and a cosine."""
-
-    @property
-    def epochs(self) -> int: ...  # noqa: D102 - each is described in the recipes
-    @property
-    def warmup_epochs(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def lr_per_256(self) -> float: ...  # noqa: D102
-    @property
-    def min_lr(self) -> float: ...  # noqa: D102
 
 
 def epoch_training(recipe: EpochFields, ctx: Context, views: Views) -> Training:
