@@ -37,6 +37,11 @@ COMMANDS = {
         "measure one encoder on one task",
         "mae-bench transfer imagenet_linear --encoder encoder.safetensors --imagenet DIR",
     ),
+    "reconstruct": Command(
+        "mae_bench.commands.reconstruct:reconstruct",
+        "paint the hidden patches of images with a masked autoencoder",
+        "mae-bench reconstruct encoder.safetensors photo.jpg other.jpg -o grid.png",
+    ),
     "report": Command(
         "mae_bench.commands.run:report",
         "write a suite's tables again from the results in the store",

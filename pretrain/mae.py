@@ -1,11 +1,12 @@
 """Masked autoencoders (He et al. 2021): the recipe; the model is in mae_model.py."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Metric, Resources, require
+from mae_bench.kit.archs import ARCHS
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class MAE(PretrainRecipe):
     """
 
     name: ClassVar[str] = "mae"
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("loss", "masked-patch MSE", unit="", higher_is_better=False, digits=4),
     )
@@ -41,6 +43,12 @@ class MAE(PretrainRecipe):
     """Attention heads of a decoder block."""
     crop_scale_min: float = 0.2
     """Smallest share of the image's area that a random crop takes, in (0, 1]."""
+    mask_sampling: Literal["random", "block", "grid"] = field(
+        default="random", metadata={"neutral": "random"}
+    )
+    """Which patches are hidden: any, blocks of them, or all but a regular grid (Table 1f)."""
+    encode_mask_tokens: bool = field(default=False, metadata={"neutral": False})
+    """Whether the encoder sees mask tokens for the hidden patches: slow and worse (Table 1c)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +63,10 @@ class MAE(PretrainRecipe):
         require(self, "decoder_heads", f"a divisor of {self.decoder_width}", divides)
         require(self, "decoder_depth", ">= 1", self.decoder_depth >= 1)
         require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)
+        grid = self.image_size // ARCHS[self.arch].patch_size
+        fits = self.mask_sampling != "grid" or (self.mask_ratio == 0.75 and grid % 2 == 0)
+        allowed = "random or block unless mask_ratio is 0.75 and the patches a side are even"
+        require(self, "mask_sampling", allowed, fits)
 
     @classmethod
     def demo(cls) -> Self:

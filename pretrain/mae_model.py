@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from mae_bench.kit.datasets import Views, eval_batches, read_samples
+from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.encoder import encoder_shapes
+from mae_bench.kit.facts import blocks_multiply_adds
 from mae_bench.kit.images import View, eval_view, normalize, train_view
 from mae_bench.kit.pos_embed import sincos_pos_embed
 from mae_bench.kit.randomness import generator
+from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import (
     NORM_EPS,
@@ -19,8 +21,11 @@ from mae_bench.kit.vit import (
     gather_tokens,
     init_weights,
     make_block,
+    run_blocks,
 )
+from pretrain.masking import patch_order
 from pretrain.pixels import target
+from pretrain.pretrained import PRETRAINED, save_pretrained
 from pretrain.reconstruct import save_reconstructions
 
 if TYPE_CHECKING:
@@ -40,25 +45,37 @@ class MAEObjective(VisionTransformer):
         self.pos_embed.requires_grad_(False)
         width = recipe.decoder_width
         self.decoder_embed = nn.Linear(self.spec.width, width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         positions = sincos_pos_embed(width, self.spec.grid)
         self.decoder_pos_embed = nn.Parameter(positions, requires_grad=False)
         depth, heads = recipe.decoder_depth, recipe.decoder_heads
         self.decoder_blocks = nn.ModuleList(make_block(width, heads) for _ in range(depth))
         self.decoder_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.decoder_pred = nn.Linear(width, self.spec.patch_size**2 * 3)
+        self.num_visible = int(self.spec.grid**2 * (1 - recipe.mask_ratio))
+        token_width = self.spec.width if recipe.encode_mask_tokens else width
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, token_width))
         init_weights(self)
 
     def view(self) -> View:
         """Return random crop and flip, nothing else (paper, sec. 4.1, data augmentation)."""
         return train_view(self.recipe.image_size, (self.recipe.crop_scale_min, 1.0))
 
+    def noise(self, batch_size: int) -> Float[Tensor, "batch patches"]:
+        """Return what decides the masks of a whole batch, from the global generator."""
+        return torch.rand(batch_size, self.spec.grid**2, device=self.cls_token.device)
+
     def forward(
-        self, images: UInt8[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]
+        self,
+        images: UInt8[Tensor, "batch 3 side side"],
+        labels: Int[Tensor, " batch"] | None = None,
+        noise: Float[Tensor, "batch patches"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the loss under a mask drawn from the global generator; labels are not used."""
-        noise = torch.rand(len(images), self.spec.grid**2, device=images.device)
-        return self.loss(normalize(images), noise)
+        """Return the loss; labels are not used. Without noise it is drawn here.
+
+        Training draws the noise of the whole batch from (seed, step) and gives each rank and
+        micro-batch its rows, so that the masks do not depend on how the batch is divided.
+        """
+        return self.loss(normalize(images), self.noise(len(images)) if noise is None else noise)
 
     def loss(
         self,
@@ -67,7 +84,7 @@ class MAEObjective(VisionTransformer):
     ) -> Float[Tensor, ""]:
         """Return the mean squared error over the masked patches (sec. 3, reconstruction target)."""
         visible, masked = self.split(noise)
-        predicted = self.decode(self.norm(self.encode(images, visible)), visible, masked)
+        predicted = self.predict(images, visible, masked)
         wanted = gather_tokens(target(images, self.spec.patch_size, self.recipe.norm_pix), masked)
         return (predicted.float() - wanted).square().mean()
 
@@ -75,9 +92,23 @@ class MAEObjective(VisionTransformer):
         self, noise: Float[Tensor, "batch patches"]
     ) -> tuple[Int[Tensor, "batch visible"], Int[Tensor, "batch masked"]]:
         """Return the patches to keep, those with the lowest noise, and the others."""
-        order = noise.argsort(dim=1)
-        num_visible = int(noise.shape[1] * (1 - self.recipe.mask_ratio))
-        return order[:, :num_visible], order[:, num_visible:]
+        order = patch_order(noise, self.recipe.mask_sampling, self.num_visible)
+        return order[:, : self.num_visible], order[:, self.num_visible :]
+
+    def predict(
+        self,
+        images: Float[Tensor, "batch 3 side side"],
+        visible: Int[Tensor, "batch visible"],
+        masked: Int[Tensor, "batch masked"],
+    ) -> Float[Tensor, "batch masked pixels"]:
+        """Return the predicted pixels of the masked patches, channel last inside a patch."""
+        if not self.recipe.encode_mask_tokens:
+            return self.decode(self.norm(self.encode(images, visible)), visible, masked)
+        positions = self.pos_embed[:, 1:].expand(len(images), -1, -1)
+        hidden = self.mask_token + gather_tokens(positions, masked)
+        tokens = torch.cat([self.embed(images, visible), hidden], dim=1)
+        encoded = run_blocks(self.blocks, tokens, self.recompute)
+        return self.decode(self.norm(encoded), visible, masked)
 
     def decode(
         self,
@@ -85,22 +116,43 @@ class MAEObjective(VisionTransformer):
         visible: Int[Tensor, "batch visible"],
         masked: Int[Tensor, "batch masked"],
     ) -> Float[Tensor, "batch masked pixels"]:
-        """Return the predicted pixels of the masked patches, channel last inside a patch."""
+        """Return `predict`'s pixels from the encoded tokens: cls, visible, masked if encoded."""
         batch = len(latent)
-        hidden = self.mask_token.expand(batch, masked.shape[1], -1)
-        tokens = torch.cat([self.decoder_embed(latent), hidden.to(latent.dtype)], dim=1)
+        tokens = self.decoder_embed(latent)
+        if not self.recipe.encode_mask_tokens:
+            hidden = self.mask_token.expand(batch, masked.shape[1], -1)
+            tokens = torch.cat([tokens, hidden.to(tokens.dtype)], dim=1)
         cls_place = torch.zeros(batch, 1, dtype=visible.dtype, device=visible.device)
         places = torch.cat([cls_place, visible + 1, masked + 1], dim=1)
         positions = self.decoder_pos_embed.expand(batch, -1, -1)
         tokens = tokens + gather_tokens(positions, places)
-        for block in self.decoder_blocks:
-            tokens = block(tokens)
+        tokens = run_blocks(self.decoder_blocks, tokens, self.recompute)
         return self.decoder_pred(self.decoder_norm(tokens[:, -masked.shape[1] :]))
 
     def encoder_state(self) -> dict[str, Tensor]:
         """Return the encoder without the decoder."""
         names = encoder_shapes(self.spec)
         return {name: tensor for name, tensor in self.state_dict().items() if name in names}
+
+    @property
+    def training_flops(self) -> int:
+        """Return the FLOPs of forward and backward pass for one image, a multiply-add being two.
+
+        As the field counts them: every patch is embedded and predicted, though here only those
+        needed are; backward costs twice the forward, except that images have no gradient.
+        """
+        spec, recipe = self.spec, self.recipe
+        patches, pixels = spec.grid**2, spec.patch_size**2 * 3
+        encoded = 1 + (patches if recipe.encode_mask_tokens else self.num_visible)
+        embedding = patches * pixels * spec.width
+        forward = (
+            embedding
+            + blocks_multiply_adds(encoded, spec.width, spec.depth)
+            + encoded * spec.width * recipe.decoder_width
+            + blocks_multiply_adds(1 + patches, recipe.decoder_width, recipe.decoder_depth)
+            + patches * recipe.decoder_width * pixels
+        )
+        return 6 * forward - 2 * embedding
 
     def after_step(self, progress: float) -> None:
         """Do nothing: no weights follow others in MAE."""
@@ -118,4 +170,5 @@ class MAEObjective(VisionTransformer):
             total += loss.item() * len(images)
             seen += len(images)
         save_reconstructions(self, views, out / "figures" / "reconstructions.png")
+        save_pretrained(self, out / PRETRAINED)
         return {"loss": total / seen}

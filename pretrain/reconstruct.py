@@ -1,5 +1,6 @@
 """A picture of what a masked autoencoder sees and what it paints."""
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from mae_bench.kit.datasets import Views
-from mae_bench.kit.images import normalize
+from mae_bench.kit.decode import read_image, to_pixels
+from mae_bench.kit.images import eval_view, normalize
 from mae_bench.kit.randomness import generator
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 from mae_bench.kit.vit import gather_tokens
 from pretrain.pixels import images_of, patches_of
+from pretrain.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from pretrain.mae_model import MAEObjective
@@ -30,16 +33,39 @@ def save_reconstructions(model: "MAEObjective", views: Views, path: Path) -> Non
     Normalised predictions are undone with the true statistics of each patch; visible patches are
     pasted as they are.
     """
-    count = len(views.samples.files)
+    count = len(views.samples)
     picked = [i * count // NUM_IMAGES for i in range(NUM_IMAGES)] if count > NUM_IMAGES else [0]
     images = torch.stack([views[0, i][0] for i in picked])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(list(reconstructions(model, images, seed=0))).save(path)
+
+
+def reconstruct(source: Path, files: list[Path], out: Path, seed: int) -> None:
+    """Write a column for each image file: original, masked, reconstruction.
+
+    `source` is an encoder.safetensors with pretrained.safetensors beside it, or the latter.
+    Raises ValueError naming a file that is missing or no image.
+    """
+    model = load_pretrained(source)
+    view = eval_view(model.spec.image_size)
+    images = [view(to_pixels(read_image(path)), random.Random(0)) for path in files]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = reconstructions(model.to(device), torch.stack(images), seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    grid(list(rows)).save(out)
+
+
+@torch.no_grad()
+def reconstructions(
+    model: "MAEObjective", images: UInt8[Tensor, "batch 3 side side"], seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the images, the images as the encoder sees them, and what is painted, on the CPU."""
     device = model.cls_token.device
-    noise = torch.rand(len(images), model.spec.grid**2, generator=generator(0, "figure"))
+    noise = torch.rand(len(images), model.spec.grid**2, generator=generator(seed, "figure"))
     _, masked = model.split(noise.to(device))
     painted = paint(model, normalize(images.to(device)), noise.to(device))
     hidden = cover(images.to(device), masked, model.spec.patch_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid([images, hidden.cpu(), painted.cpu()]).save(path)
+    return images, hidden.cpu(), painted.cpu()
 
 
 def paint(
@@ -50,7 +76,7 @@ def paint(
     """Return the images with every masked patch replaced by its reconstruction."""
     size = model.spec.patch_size
     visible, masked = model.split(noise)
-    pixels = model.decode(model.norm(model.encode(images, visible)), visible, masked).float()
+    pixels = model.predict(images, visible, masked).float()
     patches = patches_of(images, size)
     if model.recipe.norm_pix:
         variance, mean = torch.var_mean(gather_tokens(patches, masked), dim=2, keepdim=True)

@@ -23,6 +23,7 @@ class Supervised(PretrainRecipe):
     """
 
     name: ClassVar[str] = "supervised"
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=110.0)
 
@@ -83,7 +84,7 @@ class Supervised(PretrainRecipe):
 
     def objective(self, data: Path) -> "SupervisedObjective":
         """Return the classifier for the classes of `data`, freshly initialised."""
-        from mae_bench.kit.datasets import read_samples
+        from mae_bench.kit.samples import read_samples
         from pretrain.supervised_model import SupervisedObjective
 
         return SupervisedObjective(self, len(read_samples(data, "train").classes))

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
 from mae_bench.kit.classifier import Classifier, top1_accuracy
-from mae_bench.kit.datasets import Views, eval_batches, read_samples
+from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.encoder import encoder_shapes
 from mae_bench.kit.images import View, eval_view, normalize, train_view
+from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import init_weights
 

@@ -160,7 +160,7 @@ def test_pretraining_killed_at_once_and_run_again_gives_the_same_encoder(tmp_pat
         if run.poll() is not None:
             break
         run.send_signal(signal.SIGKILL if attempt % 2 else signal.SIGINT)
-        assert run.wait(60) in (130, -signal.SIGKILL)
+        assert run.wait(60) in (0, 130, -signal.SIGKILL)  # 0: it ended by itself just then
     assert call(*words, "--store", "cut", cwd=tmp_path).returncode == 0
     whole, cut = (
         next((tmp_path / name).glob("*/encoder.safetensors")).read_bytes()

@@ -12,14 +12,16 @@ from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
 from mae_bench.kit.classifier import Classifier, Pool, top1_accuracy
-from mae_bench.kit.datasets import Views, eval_batches, read_samples
+from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.encoder import Encoder, load_exactly, read_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.images import eval_view, normalize, train_view
 from mae_bench.kit.loop import epoch_training, train
+from mae_bench.kit.machine import Machine, start
 from mae_bench.kit.optim import LARS, layer_decay_groups
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.randomness import seed_globals
+from mae_bench.kit.samples import read_samples
 
 if TYPE_CHECKING:
     from transfer.imagenet_finetune import ImagenetFinetune
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     """Train encoder and head together; return the top-1 accuracy of the last weights."""
+    machine = start(ctx.out)
     encoder, data = _inputs(ctx)
     train_samples = read_samples(data, "train")
     seed_globals(ctx.seed, "init")
@@ -36,33 +39,37 @@ def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     )
     nn.init.trunc_normal_(model.head.weight, std=2e-5)
     nn.init.zeros_(model.head.bias)
-    module = FineTuning(recipe, model).to(_device())
+    module = machine.take(FineTuning(recipe, model))
     optimizer = torch.optim.AdamW(
         layer_decay_groups(model, encoder.spec.depth, recipe.layer_decay, recipe.weight_decay),
         betas=(0.9, 0.999),
+        fused=True,
     )
     side = recipe.image_size
     view = train_view(
         side, (recipe.crop_scale_min, 1.0), augment=rand_augment(recipe.rand_augment, side)
     )
-    train(module, optimizer, epoch_training(recipe, ctx, Views(train_samples, view, ctx.seed)))
-    return _score(ctx, encoder, module.model, side)
+    views = Views(train_samples, view, ctx.seed)
+    module = train(module, optimizer, epoch_training(recipe, ctx, views, machine))
+    return _score(ctx, encoder, module.model, side, machine)
 
 
 def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
     """Train a linear layer on frozen features; return the top-1 accuracy of the last weights."""
+    machine = start(ctx.out)
     encoder, data = _inputs(ctx)
     train_samples = read_samples(data, "train")
     seed_globals(ctx.seed, "init")
-    module = LinearProbe(encoder, len(train_samples.classes), recipe.image_size).to(_device())
+    module = machine.take(LinearProbe(encoder, len(train_samples.classes), recipe.image_size))
     optimizer = LARS(
         (p for p in module.parameters() if p.requires_grad),
         momentum=recipe.momentum,
         trust=recipe.trust,
     )
     view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
-    train(module, optimizer, epoch_training(recipe, ctx, Views(train_samples, view, ctx.seed)))
-    return _score(ctx, encoder, module.model, recipe.image_size)
+    views = Views(train_samples, view, ctx.seed)
+    module = train(module, optimizer, epoch_training(recipe, ctx, views, machine))
+    return _score(ctx, encoder, module.model, recipe.image_size, machine)
 
 
 def classifier(
@@ -134,14 +141,16 @@ def _inputs(ctx: Context) -> tuple[Encoder, Path]:
     return read_encoder(ctx.encoder), ctx.data
 
 
-def _score(ctx: Context, encoder: Encoder, model: Classifier, side: int) -> dict[str, float]:
-    """Return the top-1 accuracy on the validation images and record the encoder's facts."""
+def _score(
+    ctx: Context, encoder: Encoder, model: Classifier, side: int, machine: Machine
+) -> dict[str, float]:
+    """Return the top-1 accuracy on the validation images and record the encoder's facts.
+
+    Only the first rank measures; the others return nothing.
+    """
+    if not machine.ranks.first:
+        return {}
     assert ctx.data is not None
     record_facts(ctx.out, encoder=encoder_facts(encoder))
     views = Views(read_samples(ctx.data, "val"), eval_view(side), seed=0)
     return {"top1": top1_accuracy(model, eval_batches(views))}
-
-
-def _device() -> torch.device:
-    """Return the accelerator if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -70,7 +70,7 @@ def train_loader(recipe: "CocoVitDet", split: Split, seed: int, start: int) -> "
     views = Mapped(records, train_mapper(recipe), seed)
     loader: DataLoader[Record] = DataLoader(
         views,
-        batch_sampler=BatchesFrom(order, start, parts=1),
+        batch_sampler=BatchesFrom(order, start),
         collate_fn=list,
         num_workers=loader_options()["num_workers"],
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from mae_bench.core.files import append_metrics, write_json
 from mae_bench.core.recipe import Context
-from mae_bench.kit.images import read_image
+from mae_bench.kit.decode import read_image
 from mae_bench.kit.pace import Pace
 from transfer.dense_figure import Outline, draw_outlines, side_by_side
 from transfer.detectron2_data import Split, eval_mapper, read_split

@@ -17,7 +17,7 @@ class ImagenetLinear:
     """
 
     name: ClassVar[str] = "imagenet_linear"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)

@@ -13,9 +13,9 @@ from torch import nn
 
 from mae_bench.core.files import append_metrics, record_facts, write_json
 from mae_bench.core.recipe import Context
+from mae_bench.kit.decode import read_image
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.facts import encoder_facts
-from mae_bench.kit.images import read_image
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.layouts import ade_class_names
 from mae_bench.kit.pace import Pace, stop_signals

@@ -36,7 +36,7 @@ def train_loader(recipe: "Ade20kUperNet", root: Path, seed: int, start: int) -> 
     order = Order(len(dataset), recipe.batch_size, epochs, seed)
     return DataLoader(
         SeededScenes(dataset, seed),
-        batch_sampler=BatchesFrom(order, start, parts=1),
+        batch_sampler=BatchesFrom(order, start),
         collate_fn=pseudo_collate,
         num_workers=loader_options()["num_workers"],
     )

@@ -56,7 +56,7 @@ def run(words: list[str]) -> int:
     code = prepared(ground)
     if code != OK:
         return code
-    failed = run_jobs(ground, options.parallel or default_parallel())
+    failed = run_jobs(ground, options.parallel or default_parallel(ground.site.compute.gpus))
     write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
@@ -144,9 +144,10 @@ def _state(ground: Ground, job: Job) -> str:
 
 
 class DataProgress:
-    """Prints that demo data is made, at a tenth, two tenths and so on."""
+    """Prints how far the making of data is, at a tenth, two tenths and so on."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "making demo data") -> None:
+        self.what = what
         self.told = -1
 
     def __call__(self, done: int, total: int) -> None:
@@ -154,4 +155,4 @@ class DataProgress:
         tenth = 10 * done // total
         if tenth > self.told:
             self.told = tenth
-            print(f"making demo data: {done}/{total} images", flush=True)
+            print(f"{self.what}: {done}/{total} images", flush=True)

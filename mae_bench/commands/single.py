@@ -2,14 +2,19 @@
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from mae_bench.cli import COMMANDS, FAILED, OK, USAGE
 from mae_bench.commands.options import Place, parse
+from mae_bench.commands.ranks import check_split, enough_gpus, in_ranks, run_in_ranks
 from mae_bench.commands.run import prepared, run_jobs
+from mae_bench.core.compute import Compute
 from mae_bench.core.files import ENCODER
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe, unknown
@@ -25,6 +30,7 @@ class PretrainOptions:
 
     seed: int = 0
     """Seed of everything random."""
+    compute: Compute = field(default_factory=Compute)
     place: Place = field(default_factory=Place)
 
 
@@ -36,6 +42,7 @@ class TransferOptions:
     """The encoder: an encoder.safetensors, or a .pth with the reference code's names."""
     seed: int = 0
     """Seed of everything random."""
+    compute: Compute = field(default_factory=Compute)
     place: Place = field(default_factory=Place)
 
 
@@ -47,8 +54,9 @@ def pretrain(words: list[str]) -> int:
     size, rest = _option(words[1:], "--size", "published")
     arch, _ = _option(rest, "--arch", "")
     default = _default(chosen, size, arch, chosen.name)
-    options = _parse(PretrainOptions, default, f"pretrain {chosen.name}", rest)
-    return _run(options["recipe"], options["rest"], None)
+    job = PretrainOptions(compute=_site_compute(rest))
+    recipe, options = _parse(default, job, f"pretrain {chosen.name}", rest)
+    return _run(recipe, options, None)
 
 
 def transfer(words: list[str]) -> int:
@@ -62,13 +70,14 @@ def transfer(words: list[str]) -> int:
     if encoder.endswith(".safetensors"):
         arch, origin = declared(Path(encoder), {})
     default = _default(chosen, size, arch, origin)
-    options = _parse(TransferOptions, default, f"transfer {chosen.name}", rest)
-    path: Path = options["rest"].encoder
+    job = TransferOptions(encoder=tyro.MISSING, compute=_site_compute(rest))
+    recipe, options = _parse(default, job, f"transfer {chosen.name}", rest)
+    path: Path = options.encoder
     if not path.is_file():
         raise ValueError(f"no encoder file {path}; pass --encoder FILE with an existing one")
     with path.open("rb") as stream:
         source = Checkpoint(path, hashlib.file_digest(stream, "sha256").hexdigest())
-    return _run(options["recipe"], options["rest"], source)
+    return _run(recipe, options, source)
 
 
 def _choose(command: str, known: Mapping[str, str], words: list[str]) -> type[Recipe] | int:
@@ -103,37 +112,36 @@ def _option(words: list[str], name: str, default: str) -> tuple[str, list[str]]:
     return default, words
 
 
-def _parse(kind: type, recipe: Recipe, command: str, words: list[str]) -> dict[str, Any]:
-    """Return the recipe with its flags, and the other options.
+def _parse(recipe: Recipe, job: Any, command: str, words: list[str]) -> tuple[Recipe, Any]:
+    """Return the recipe and the job's other options as the flags set them.
 
-    One flat dataclass of both is made, so that every field is a flag of its own name.
+    One class of both is made, so that every field is a flag of its own name.
     """
-    cls: Any = type(recipe)
-    about = f"{cls.__doc__}\n\n--size demo starts from values for two CPU cores."
-    both: Any = dataclasses.make_dataclass(
-        "Options",
-        [("recipe", cls, field(default=recipe)), ("rest", kind, _rest(kind))],
-        kw_only=True,
-    )
-    parsed: Any = parse(both, command, words, about)
-    return {"recipe": parsed.recipe, "rest": parsed.rest}
+    about = f"{inspect.cleandoc(type(recipe).__doc__ or '')}\n\n"
+    fields = [
+        (name, type(one), field(default=one)) for name, one in (("recipe", recipe), ("job", job))
+    ]
+    both: Any = dataclasses.make_dataclass("Options", fields, kw_only=True)
+    parsed: Any = parse(both, command, words, about + "--size demo: values for two CPU cores.")
+    return parsed.recipe, parsed.job
 
 
-def _rest(kind: type) -> Any:
-    """Return the field of the other options, with defaults where it has them."""
-    required = any(
-        one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-        for one in dataclasses.fields(kind)
-    )
-    return field() if required else field(default_factory=kind)
+def _site_compute(words: list[str]) -> Compute:
+    """Return the settings of the site file, which flags are put over."""
+    site, _ = _option(words, "--site", "")
+    return Place(site=Path(site) if site else None).read().compute
 
 
 def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
     """Run the one job in the store and say what came out."""
     label = recipe.name if source is None else source.path.name
-    ground = single_ground(recipe, options.seed, source, label, options.place.read())
+    check_split(recipe, options.compute)
+    site = dataclasses.replace(options.place.read(), compute=options.compute)
+    ground = single_ground(recipe, options.seed, source, label, site)
     (job,) = ground.plan.jobs
-    code = prepared(ground)
+    if in_ranks():
+        return run_in_ranks(ground, job)
+    code = prepared(ground) or enough_gpus(options.compute)
     if code != OK:
         return code
     if run_jobs(ground, 1):

@@ -11,13 +11,17 @@ METRICS = "metrics.jsonl"
 FACTS = "facts.json"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write the file so that a reader sees the old content or the new, never a part of it."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
-    with part.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:  # a full disk: what was written would only fill it
+        part.unlink(missing_ok=True)
+        raise
     commit(part, path)
 
 

@@ -113,7 +113,7 @@ def build(cls: type[Recipe], values: Mapping[str, Any], base: Recipe | None = No
     for name, value in values.items():
         if name not in names:
             raise ValueError(unknown(f"field of {cls.name}", name, names))
-        typed[name] = _typed(f"{cls.name}.{name}", value, hints[name])
+        typed[name] = typed_value(f"{cls.name}.{name}", value, hints[name])
     start = cls() if base is None else base
     return typing.cast(Recipe, dataclasses.replace(typing.cast(Any, start), **typed))
 
@@ -133,7 +133,7 @@ def require(recipe: Recipe, field: str, allowed: str, valid: bool) -> None:
         raise ValueError(f"{name}.{field} must be {allowed}, got {getattr(recipe, field)!r}")
 
 
-def _typed(label: str, value: Any, hint: Any) -> Any:
+def typed_value(label: str, value: Any, hint: Any) -> Any:
     """Return value as the hinted type, or raise ValueError naming the field."""
     origin = typing.get_origin(hint)
     if origin is Literal:
@@ -148,7 +148,7 @@ def _typed(label: str, value: Any, hint: Any) -> Any:
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(kinds) != len(value):
             raise ValueError(f"{label} must have {len(kinds)} entries, got {value!r}")
-        return tuple(_typed(label, v, k) for v, k in zip(value, kinds, strict=True))
+        return tuple(typed_value(label, v, k) for v, k in zip(value, kinds, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):

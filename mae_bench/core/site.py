@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mae_bench.core.compute import Compute, compute_from
 from mae_bench.core.recipe import unknown
 
 DATASETS = ("imagenet", "coco", "ade20k")
 FRAMEWORKS = ("torch", "detectron2", "mmseg")
+KEYS = ("store", "data", "python", "compute")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Site:
     """Data set name -> its root folder."""
     python: Mapping[str, Path] = field(default_factory=dict)
     """Framework -> the interpreter that has it; the running one if absent."""
+
+    compute: Compute = field(default_factory=Compute)
+    """How training uses this machine."""
 
     def interpreter(self, framework: str) -> Path:
         """Return the Python that runs jobs of that framework."""
@@ -39,25 +44,31 @@ def read_site(path: Path) -> Site:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     for key in table:
-        if key not in ("store", "data", "python"):
-            raise ValueError(f"{path}: " + unknown("key", key, ("store", "data", "python")))
+        if key not in KEYS:
+            raise ValueError(f"{path}: " + unknown("key", key, KEYS))
     root = path.resolve().parent
     return Site(
         store=root / _string(path, "store", table.get("store", "runs")),
         data=_paths(path, "data", table.get("data", {}), DATASETS),
         python=_paths(path, "python", table.get("python", {}), FRAMEWORKS),
+        compute=compute_from(_table(path, "compute", table.get("compute", {})), str(path)),
     )
 
 
 def _paths(path: Path, name: str, table: Any, known: tuple[str, ...]) -> dict[str, Path]:
     """Return the named table as absolute paths."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{path}: {name} must be a table [{name}], got {table!r}")
-    for key in table:
+    for key in _table(path, name, table):
         if key not in known:
             raise ValueError(f"{path}: " + unknown(f"key of [{name}]", key, known))
     root = path.resolve().parent
     return {k: root / Path(_string(path, f"{name}.{k}", v)).expanduser() for k, v in table.items()}
+
+
+def _table(path: Path, name: str, value: Any) -> dict[str, Any]:
+    """Return value if it is a table, else raise ValueError naming the key."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: {name} must be a table [{name}], got {value!r}")
+    return value
 
 
 def _string(path: Path, key: str, value: Any) -> str:

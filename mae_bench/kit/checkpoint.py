@@ -1,5 +1,6 @@
 """Checkpoints of our own training: whole, checked by content, the newest valid one is used."""
 
+import errno
 import hashlib
 import io
 import logging
@@ -22,28 +23,56 @@ class Checkpoints:
     keep: int = 2
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after `step` steps, then remove all but the newest `keep`."""
+        """Write the state after `step` steps, then remove all but the newest `keep`.
+
+        Raises ValueError with the bytes needed if the disk is full; what was there stays.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         stream = io.BytesIO()
         torch.save(state, stream)
-        content = stream.getvalue()
+        content = stream.getbuffer()
         digest = hashlib.sha256(content).hexdigest()[:16]
-        write_bytes(self.folder / f"step-{step:09d}-{digest}.pt", content)
+        try:
+            write_bytes(self.folder / f"step-{step:09d}-{digest}.pt", content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ValueError(
+                f"no room for the checkpoint of step {step}: {len(content)} bytes needed in "
+                f"{self.folder}; the one before is kept: free the space and start again"
+            ) from error
         for old in self._files()[self.keep :]:
             old.unlink()
 
-    def newest(self) -> dict[str, Any] | None:
-        """Return the newest state whose content is whole, or None; damaged files are set aside."""
+    def newest_path(self) -> Path | None:
+        """Return the newest checkpoint whose content is whole, None if there never was one.
+
+        Damaged files are set aside; ValueError if all are damaged.
+        """
         for path in self._files():
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest()[:16] == path.stem.rsplit("-", 1)[-1]:
-                state: dict[str, Any] = torch.load(
-                    io.BytesIO(content), map_location="cpu", weights_only=True
-                )
-                return state
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+            if digest == path.stem.rsplit("-", 1)[-1]:
+                return path
             path.rename(path.with_suffix(".damaged"))
             log.warning("checkpoint %s is damaged: set aside, using an older one", path.name)
+        damaged = sorted(self.folder.glob("step-*.damaged"))
+        if damaged:
+            raise ValueError(
+                f"every checkpoint in {self.folder} is damaged (the newest: {damaged[-1].name}); "
+                "delete the folder to start from the beginning"
+            )
         return None
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Return the state in a file; only tensors and plain values are unpickled."""
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+    def newest(self) -> dict[str, Any] | None:
+        """Return the newest whole state, or None."""
+        path = self.newest_path()
+        return None if path is None else self.read(path)
 
     def _files(self) -> list[Path]:
         """Return the checkpoints, newest first."""

@@ -1,42 +1,30 @@
-"""ImageNet-style folders as batches whose order depends on (seed, epoch) alone."""
+"""Images as batches whose content and order depend on (seed, epoch) alone."""
 
 import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import ImageFolder
 
-from mae_bench.kit.images import View, read_image, to_tensor
+from mae_bench.kit.decode import Pixels, decode
+from mae_bench.kit.images import View
 from mae_bench.kit.randomness import generator, seed_globals, stream_seed
+from mae_bench.kit.samples import Samples
+from mae_bench.kit.split import Split
 
 Place = tuple[int, int]
 """(epoch, index of an image)."""
 Batch = tuple[Tensor, Tensor]
 """uint8 images [batch, 3, side, side] and labels [batch]."""
+MOST_WORKERS = 12
+TRIES = 20
+"""Images tried in a row in the place of an unreadable one."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """The files of one split with their labels, sorted by class and name."""
-
-    files: tuple[str, ...]
-    labels: tuple[int, ...]
-    classes: tuple[str, ...]
-
-
-def read_samples(root: Path, split: str) -> Samples:
-    """Return the images under root/split/<class>/; labels count the sorted class folders."""
-    folder = ImageFolder(str(root / split))
-    files, labels = zip(*folder.samples, strict=True)
-    return Samples(tuple(files), tuple(labels), tuple(folder.classes))
-
-
-class Views(Dataset[tuple[Tensor, int]]):
+class Views(Dataset[tuple[Tensor, int, int]]):
     """One view of each image; its randomness depends on (seed, epoch, index) alone."""
 
     def __init__(self, samples: Samples, view: View, seed: int) -> None:
@@ -44,14 +32,27 @@ class Views(Dataset[tuple[Tensor, int]]):
         self.view = view
         self.seed = seed
 
-    def __getitem__(self, place: Place) -> tuple[Tensor, int]:
-        """Return uint8 pixels and label of the image at that place."""
+    def __getitem__(self, place: Place) -> tuple[Pixels, int, int]:
+        """Return uint8 pixels, label, and the index of an unreadable image there or -1.
+
+        An unreadable image is replaced by the next readable one, whoever asks.
+        """
         epoch, index = place
-        image = read_image(self.samples.files[index])
-        purpose = ("view", epoch, index)
-        seed_globals(self.seed, *purpose)
-        rng = random.Random(stream_seed(self.seed, *purpose))
-        return to_tensor(self.view(image, rng)), self.samples.labels[index]
+        for offset in range(TRIES):
+            taken = (index + offset) % len(self.samples)
+            try:
+                pixels = decode(self.samples.read(taken))
+            except (OSError, ValueError) as error:
+                last = error
+                continue
+            purpose = ("view", epoch, index)
+            seed_globals(self.seed, *purpose)
+            rng = random.Random(stream_seed(self.seed, *purpose))
+            label = int(self.samples.labels[taken])
+            return self.view(pixels, rng), label, -1 if taken == index else index
+        raise ValueError(
+            f"{self.samples.name(index)} and {TRIES - 1} images after it cannot be read: {last}"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,47 +76,90 @@ class Order:
         """Whole batches in one pass."""
         return self.num_images // self.batch_size
 
-    def batches(self, start: int, parts: int = 1) -> Iterator[list[Place]]:
-        """Yield the places of each batch from step `start` on, each in `parts` equal parts."""
-        size = self.batch_size // parts
+    def batches(self, start: int, detour: int = 0) -> Iterator[list[Place]]:
+        """Yield the places of each batch from step `start` on; another detour, another order."""
         for epoch in range(start // self.steps_per_epoch, self.epochs):
-            shuffled = torch.randperm(
-                self.num_images, generator=generator(self.seed, "order", epoch)
-            ).tolist()
+            purpose = ("order", epoch, detour) if detour else ("order", epoch)
+            shuffled = torch.randperm(self.num_images, generator=generator(self.seed, *purpose))
             first = max(0, start - epoch * self.steps_per_epoch)
             for step in range(first, self.steps_per_epoch):
-                for part in range(parts):
-                    at = step * self.batch_size + part * size
-                    yield [(epoch, index) for index in shuffled[at : at + size]]
+                at = step * self.batch_size
+                chosen = shuffled[at : at + self.batch_size].tolist()
+                yield [(epoch, index) for index in chosen]
 
 
 class BatchesFrom:
-    """The batches of an order from a step on, as the DataLoader wants them: iterable."""
+    """One rank's micro-batches of an order from a step on, as the DataLoader wants: iterable."""
 
-    def __init__(self, order: Order, start: int, parts: int) -> None:
-        self.order, self.start, self.parts = order, start, parts
+    def __init__(
+        self, order: Order, start: int, split: Split | None = None, detour: int = 0
+    ) -> None:
+        self.order, self.start, self.detour = order, start, detour
+        self.split = split or Split(order.batch_size, 0, 1, order.batch_size)
 
     def __iter__(self) -> Iterator[list[Place]]:
-        return self.order.batches(self.start, self.parts)
+        for places in self.order.batches(self.start, self.detour):
+            for part in range(self.split.parts):
+                yield places[self.split.rows(part)]
 
 
-def train_batches(views: Views, order: Order, start: int, parts: int = 1) -> Iterator[Batch]:
-    """Yield the (parts of the) training batches from step `start` to the end of the run."""
-    yield from DataLoader(views, batch_sampler=BatchesFrom(order, start, parts), **loader_options())
+class Feed:
+    """Training batches, read by worker processes that live as long as the run."""
+
+    def __init__(self, views: Views, order: Order, workers: int = -1) -> None:
+        self.views, self.order, self.workers = views, order, workers
+        self.unreadable: list[str] = []
+        """Names of the images that could not be read so far, each once."""
+
+    def batches(self, start: int, detour: int, split: Split) -> Iterator[Batch]:
+        """Yield the rank's micro-batches from step `start` to the end of the run."""
+        places = BatchesFrom(self.order, start, split, detour)
+        loader = DataLoader(self.views, batch_sampler=places, **loader_options(self.workers))
+        known: set[int] = set()
+        for images, labels, unreadable in loader:
+            new = set(unreadable[unreadable >= 0].tolist()) - known
+            known |= new
+            self.unreadable += [self.views.samples.name(index) for index in sorted(new)]
+            yield images, labels
 
 
 def eval_batches(views: Views, batch_size: int = 128) -> Iterator[Batch]:
-    """Yield every image of the split exactly once, in order."""
-    count = len(views.samples.files)
+    """Yield every image of the split exactly once, in order; ValueError at an unreadable one."""
+    count = len(views.samples)
     places = [
         [(0, i) for i in range(at, min(at + batch_size, count))]
         for at in range(0, count, batch_size)
     ]
-    yield from DataLoader(views, batch_sampler=places, **loader_options())
+    for images, labels, unreadable in DataLoader(views, batch_sampler=places, **loader_options()):
+        broken = unreadable[unreadable >= 0].tolist()
+        if broken:
+            raise ValueError(
+                f"{views.samples.name(broken[0])} is not a readable image; a test set must be "
+                "whole, copy it again"
+            )
+        yield images, labels
 
 
-def loader_options() -> dict[str, object]:
-    """Return worker processes and pinning that suit the machine; they never change a batch."""
+def loader_options(workers: int = -1) -> dict[str, object]:
+    """Return the DataLoader's options; they never change a batch.
+
+    -1 workers: on a GPU machine each rank's share of the cores up to 12, on a CPU none, since the
+    model needs the cores.
+    """
     cuda = torch.cuda.is_available()
-    workers = min(12, len(os.sched_getaffinity(0)) - 1) if cuda else 0
-    return {"num_workers": workers, "pin_memory": cuda}
+    if workers < 0:
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        share = len(os.sched_getaffinity(0)) // ranks
+        workers = min(MOST_WORKERS, max(1, share - 1)) if cuda else 0
+    prefetch = {"prefetch_factor": 4} if workers else {}
+    return {
+        "num_workers": workers,
+        "pin_memory": cuda,
+        "worker_init_fn": _one_thread,
+        **prefetch,
+    }
+
+
+def _one_thread(worker: int) -> None:
+    """Keep a worker to one core: there are as many workers as cores."""
+    torch.set_num_threads(1)

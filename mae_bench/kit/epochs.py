@@ -13,6 +13,8 @@ class EpochFields(Recipe, Protocol):
     """What a recipe must have to be trained by `epoch_training`."""
 
     @property
+    def image_size(self) -> int: ...  # noqa: D102
+    @property
     def epochs(self) -> int: ...  # noqa: D102 - each is described in the recipes
     @property
     def warmup_epochs(self) -> int: ...  # noqa: D102

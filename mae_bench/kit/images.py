@@ -1,31 +1,22 @@
-"""From an image file to uint8 pixels of the size a ViT takes, and on the device to numbers."""
+"""From decoded pixels to the square uint8 image a ViT takes, and on the device to numbers."""
 
 import math
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from mae_bench.kit.decode import Pixels, to_image, to_pixels
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 
 Box = tuple[int, int, int, int]
-View = Callable[[Image.Image, random.Random], Image.Image]
-"""Turns a decoded image into the square one to train on; random only through its argument."""
-
-
-def read_image(path: Path | str) -> Image.Image:
-    """Return the decoded RGB image; ValueError naming the file if it is none."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+View = Callable[[Pixels, random.Random], Pixels]
+"""Turns decoded pixels into the square ones to train on; random only through its argument."""
 
 
 def crop_box(
@@ -55,6 +46,17 @@ def crop_box(
     return left, top, left + w, top + h
 
 
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Return the pixels at another size: bicubic, antialiased, rows first, rounded to uint8.
+
+    Within 3 grey levels of Pillow before version 13, which the field's results were made with;
+    later ones shrink columns first where that is cheaper.
+    """
+    # Memory as the decoder leaves it, colours last: the kernel is half as fast on planes.
+    batch = pixels[None].contiguous(memory_format=torch.channels_last)
+    return interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
+
+
 def train_view(
     side: int,
     scale: tuple[float, float],
@@ -63,12 +65,13 @@ def train_view(
 ) -> View:
     """Return the view: random crop, bicubic resize to side pixels, flip, then `augment`."""
 
-    def view(image: Image.Image, rng: random.Random) -> Image.Image:
-        box = crop_box(image.width, image.height, scale, rng, tries)
-        image = image.crop(box).resize((side, side), Image.Resampling.BICUBIC)
+    def view(pixels: Pixels, rng: random.Random) -> Pixels:
+        height, width = pixels.shape[1:]
+        left, top, right, bottom = crop_box(width, height, scale, rng, tries)
+        pixels = resize(pixels[:, top:bottom, left:right], side, side)
         if rng.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return image if augment is None else augment(image)
+            pixels = pixels.flip(2)
+        return pixels if augment is None else to_pixels(augment(to_image(pixels)))
 
     return view
 
@@ -76,20 +79,15 @@ def train_view(
 def eval_view(side: int) -> View:
     """Return the test view: shorter side to side*256/224 (bicubic), then the centre crop."""
 
-    def view(image: Image.Image, rng: random.Random) -> Image.Image:
-        shorter = int(side * 256 / 224)
-        ratio = shorter / min(image.size)
-        size = (round(image.width * ratio), round(image.height * ratio))
-        image = image.resize(size, Image.Resampling.BICUBIC)
-        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-        return image.crop((left, top, left + side, top + side))
+    def view(pixels: Pixels, rng: random.Random) -> Pixels:
+        height, width = pixels.shape[1:]
+        shorter, short = int(side * 256 / 224), min(height, width)
+        pixels = resize(pixels, shorter * height // short, shorter * width // short)
+        top = round((pixels.shape[1] - side) / 2)
+        left = round((pixels.shape[2] - side) / 2)
+        return pixels[:, top : top + side, left : left + side]
 
     return view
-
-
-def to_tensor(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
-    """Return the pixels, channel first, as they are."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def normalize(

@@ -5,67 +5,123 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mae_bench.core.files import append_metrics
+from mae_bench.core.compute import Compute
+from mae_bench.core.files import append_metrics, record_facts
 from mae_bench.kit.checkpoint import Checkpoints
+from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import REQUEUE, Pace
+from mae_bench.kit.parallel import full_state, load_full_state
+from mae_bench.kit.ranks import Ranks
 
 log = logging.getLogger(__name__)
+
+ALONE = Machine(Ranks(0, 1, torch.device("cpu")), Compute())
 
 
 class Keeper:
     """Resumes a run, and after each step logs, saves and stops when it is time.
 
     `start` is the number of steps that the newest checkpoint holds, 0 without one; module and
-    optimizer are then in its state.
+    optimizer are then in its state, and `extra` holds what else was saved. All ranks act together.
     """
 
-    def __init__(self, out: Path, steps: int, module: nn.Module, optimizer: Optimizer) -> None:
-        self.out, self.steps = out, steps
+    def __init__(
+        self,
+        out: Path,
+        steps: int,
+        module: nn.Module,
+        optimizer: Optimizer,
+        machine: Machine = ALONE,
+    ) -> None:
+        self.out, self.steps, self.ranks = out, steps, machine.ranks
         self.module, self.optimizer = module, optimizer
-        self.checkpoints = Checkpoints(out / "checkpoints")
+        self.checkpoints = Checkpoints(out / "checkpoints", machine.compute.keep)
         self.pace = Pace()
         self.stopped: list[int] = []
         """Signals received so far: pace.stop_signals fills it."""
-        self.start = self._resume()
+        self.extra: dict[str, Any] = {}
+        """What the rest of the run depends on besides module and optimizer; plain values."""
+        self.logs_fail = False
+        self.start = self.resume()
 
-    def after(self, step: int, loss: Tensor | float, **values: float) -> None:
+    def after(self, step: int, loss: Tensor | float, **values: float | int) -> None:
         """Log about every second, save now and then, and on a signal save and exit with 75.
 
         `step` steps are done; `loss` is read only when it is logged. Raises ValueError if it is
         not finite then.
         """
+        if self.pace.log_due() or step == self.steps:
+            self.log(step, loss=_finite(loss, step), **values)
+        self.save_or_stop(step)
+
+    def log(self, step: int, **values: float | int) -> None:
+        """Append a line to metrics.jsonl; a full disk costs lines, not the run."""
+        if not self.ranks.first:
+            return
+        try:
+            append_metrics(self.out, step=step, steps=self.steps, **values)
+        except OSError as error:
+            if not self.logs_fail:
+                log.warning("progress is not logged any more: %s", error)
+            self.logs_fail = True
+
+    def save_or_stop(self, step: int, more: int = 0) -> int:
+        """Save if it is time, and on a signal to any rank save and exit; return the sum of `more`.
+
+        The last step is always saved.
+        """
+        due = self.ranks.first and self.pace.save_due()
+        stopped, save, total = self.ranks.total(bool(self.stopped), due, more)
         last = step == self.steps
-        if self.pace.log_due() or last:
-            append_metrics(
-                self.out, step=step, steps=self.steps, loss=_finite(loss, step), **values
-            )
-        if self.stopped or self.pace.save_due() or last:
-            with self.pace.saving():
-                self.checkpoints.save(step, self._state(step))
-        if self.stopped and not last:
-            log.info("stopped by signal %d after step %d; state saved", self.stopped[0], step)
+        if stopped or save or last:
+            self.save(step)
+        if stopped and not last:
+            names = f"signal {self.stopped[0]}" if self.stopped else "a signal to another rank"
+            log.info("stopped by %s after step %d; state saved", names, step)
             raise SystemExit(REQUEUE)
+        return total
 
-    def _state(self, step: int) -> dict[str, Any]:
-        """Return all that the rest of the run depends on."""
-        return {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": step,
-        }
+    def save(self, step: int) -> None:
+        """Write a checkpoint; every rank must call it."""
+        with self.pace.saving():
+            state = full_state(self.module, self.optimizer)
+            if self.ranks.first:
+                self.checkpoints.save(step, {**state, "step": step, "extra": self.extra})
 
-    def _resume(self) -> int:
-        """Load the newest checkpoint and return its step, 0 without one."""
-        state = self.checkpoints.newest()
-        if state is None:
+    def resume(self) -> int:
+        """Load the newest whole checkpoint and return its step, 0 without one."""
+        path = self.ranks.share(self.checkpoints.newest_path() if self.ranks.first else None)
+        if path is None:
             return 0
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = self.checkpoints.read(path)
+        load_full_state(self.module, self.optimizer, state)
+        self.extra = state.get("extra", {})
         log.info("resumed after step %d", state["step"])
         return int(state["step"])
+
+    def same_run(self, identity: dict[str, Any], force: bool) -> None:
+        """Note what run this is; ValueError if the checkpoint is of another, unless forced.
+
+        A forced one leaves its mark in facts.json, which goes into the result.
+        """
+        before = self.extra.get("identity", identity)
+        differing = [
+            f"{name}: {before.get(name)!r} in the checkpoint, {identity.get(name)!r} now"
+            for name in sorted(before.keys() | identity.keys())
+            if before.get(name) != identity.get(name)
+        ]
+        if differing and not force:
+            raise ValueError(
+                f"the checkpoint in {self.checkpoints.folder} is of another run: "
+                f"{'; '.join(differing)}; remove it, or continue with --force"
+            )
+        if differing and self.ranks.first:
+            record_facts(self.out, resumed_from_another_configuration=differing)
+        self.extra["identity"] = identity
 
 
 def _finite(loss: Tensor | float, step: int) -> float:

@@ -9,8 +9,10 @@ from typing import Any
 
 from mae_bench.core.files import write_json
 
+CLASSES = "classes.txt"
+"""Beside shards: the class names, one a line, in the order of their labels."""
 NEXT_STEP = {
-    "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG",
+    "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG, or *.tar in both",
     "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
     "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
     "ADEChallengeData2016",
@@ -30,7 +32,9 @@ def check(dataset: str, root: Path | None) -> list[str]:
 
 
 def class_names(root: Path) -> list[str]:
-    """Return the sorted class folders of an ImageNet root's training split."""
+    """Return the classes of an ImageNet root: its folders, or the list beside its shards."""
+    if (root / CLASSES).exists():
+        return (root / CLASSES).read_text().split("\n")[:-1]
     return sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir())
 
 
@@ -74,6 +78,8 @@ def _check_imagenet(root: Path) -> list[str]:
     for split in ("train", "val"):
         if not (root / split).is_dir():
             problems.append(f"no folder {root / split}")
+            continue
+        if any(entry.name.endswith(".tar") for entry in os.scandir(root / split)):
             continue
         folders = sorted(entry.name for entry in os.scandir(root / split) if entry.is_dir())
         classes[split] = set(folders)

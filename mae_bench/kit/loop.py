@@ -1,24 +1,42 @@
 """The one training loop of all our own training: resumable to the bit on a CPU."""
 
+import logging
 import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mae_bench.core.recipe import Context
-from mae_bench.kit.datasets import Batch, Order, Views, train_batches
+from mae_bench.core.files import record_facts
+from mae_bench.core.recipe import Context, fields_of
+from mae_bench.kit.datasets import Batch, Feed, Order, Views
 from mae_bench.kit.epochs import EpochFields
+from mae_bench.kit.facts import peak_flops
+from mae_bench.kit.guard import Guard
 from mae_bench.kit.keeper import Keeper
+from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import stop_signals
+from mae_bench.kit.parallel import (
+    Module,
+    copies,
+    fitting_micro_batch,
+    gradients,
+    parameter_bytes,
+    whole,
+)
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.schedule import WarmupCosine, scaled_lr
+from mae_bench.kit.split import Split, share_of, split_batch
 
-MICRO_BATCH = 256
-"""Images in one forward pass; a larger batch is accumulated."""
+log = logging.getLogger(__name__)
+
+Batches = Callable[[int, int, Split], Iterator[Batch]]
+"""(first step, number of times the run went back, split) -> this rank's micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -30,81 +48,256 @@ class Training:
     steps: int
     steps_per_epoch: int
     batch_size: int
-    batches: Callable[[int, int], Iterator[Batch]]
-    """(first step, parts per batch) -> the micro-batches from that step on."""
+    batches: Batches
     lr_at: Callable[[float], float]
     """Fractional epoch -> learning rate, multiplied by a group's `lr_scale` if it has one."""
+    machine: Machine
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What a checkpoint must agree with to be resumed."""
+    image_size: int = 0
+    """Side of the images, to try how many fit."""
+    watch: Callable[[int], dict[str, float]] | None = None
+    """Called on the first rank after each epoch with the number of epochs done; values to log."""
+    unreadable: Callable[[], list[str]] = list
+    """Names of the images that could not be read so far, on this rank."""
+    most_unreadable: int = 0
 
 
-def epoch_training(recipe: EpochFields, ctx: Context, views: Views) -> Training:
+def epoch_training(recipe: EpochFields, ctx: Context, views: Views, machine: Machine) -> Training:
     """Return the run of the recipe's epochs over the views, in ctx.out."""
-    order = Order(len(views.samples.files), recipe.batch_size, recipe.epochs, ctx.seed)
+    order = Order(len(views.samples), recipe.batch_size, recipe.epochs, ctx.seed)
     lr = scaled_lr(recipe.lr_per_256, recipe.batch_size)
     schedule = WarmupCosine(lr, recipe.min_lr, recipe.warmup_epochs, recipe.epochs)
+    feed = Feed(views, order, machine.compute.workers)
     return Training(
         out=ctx.out,
         seed=ctx.seed,
         steps=order.steps_per_epoch * recipe.epochs,
         steps_per_epoch=order.steps_per_epoch,
         batch_size=recipe.batch_size,
-        batches=lambda start, parts: train_batches(views, order, start, parts),
+        batches=feed.batches,
         lr_at=schedule.at,
+        machine=machine,
+        identity={
+            "recipe": recipe.name,
+            "version": recipe.version,
+            **fields_of(recipe),
+            "seed": ctx.seed,
+            "images": len(views.samples),
+        },
+        image_size=recipe.image_size,
+        unreadable=lambda: feed.unreadable,
+        most_unreadable=int(machine.compute.bad_images * len(views.samples)),
     )
 
 
-def train(module: nn.Module, optimizer: Optimizer, training: Training) -> None:
-    """Train until `training.steps`, continuing from the newest checkpoint in `out`.
+def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
+    """Return the module after `training.steps`, continuing from the newest checkpoint in `out`.
 
-    `module(images, labels)` returns the loss, a scalar; `module.after_step(progress)` is called
-    with progress in (0, 1] where it exists. Every step draws from generators seeded by
-    (seed, step). On SIGTERM, SIGUSR2 or SIGINT the step ends, the state is saved and SystemExit(75)
-    raised. Raises ValueError if the loss is not finite.
+    `module(images, labels)` returns the loss, a scalar; where the module has `noise(batch_size)`
+    it gets its rows of that as a third argument. `module.after_step(progress)` is called with
+    progress in (0, 1] where it exists. Every step draws from generators seeded by (seed, step).
+
+    On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
+    SystemExit(75) raised. A step whose loss is not finite is left out; several in a row lead back
+    to the last checkpoint and on in another order, and to ValueError if that does not help.
+    Of several ranks only the first gets whole weights back.
     """
-    keeper = Keeper(training.out, training.steps, module, optimizer)
-    parts = num_parts(training.batch_size)
-    device = next(module.parameters()).device
-    batches = training.batches(keeper.start, parts)
-    module.train()
-    with stop_signals() as keeper.stopped:
-        for step in range(keeper.start, training.steps):
-            seed_globals(training.seed, "step", step)
-            epoch = step / training.steps_per_epoch
-            lr = training.lr_at(epoch)
-            _set_lr(optimizer, lr)
-            loss = _step(module, optimizer, batches, parts, device)
-            if hasattr(module, "after_step"):
-                module.after_step((step + 1) / training.steps)
-            keeper.after(step + 1, loss, epoch=round(epoch, 3), lr=lr)
+    _Run(module, optimizer, training).go()
+    return whole(module, training.machine.ranks)
 
 
-def num_parts(batch_size: int) -> int:
-    """Return the fewest equal parts of a batch that hold at most MICRO_BATCH images each."""
-    fewest = math.ceil(batch_size / MICRO_BATCH)
-    return next(parts for parts in range(fewest, batch_size + 1) if batch_size % parts == 0)
+class _Run:
+    """The state of one run on one rank."""
+
+    def __init__(self, module: nn.Module, optimizer: Optimizer, training: Training) -> None:
+        self.module, self.optimizer, self.training = module, optimizer, training
+        self.machine = training.machine
+        self.ranks, compute = self.machine.ranks, self.machine.compute
+        share_of(training.batch_size, self.ranks.world)
+        self.keeper = Keeper(training.out, training.steps, module, optimizer, self.machine)
+        self.keeper.same_run(training.identity, compute.force)
+        self.guard = Guard(optimizer, self.ranks.device, compute.nonfinite)
+        self.guard.skipped = self.keeper.extra.get("skipped", 0)
+        self.scaler = torch.amp.GradScaler(
+            self.ranks.device.type, enabled=self.machine.dtype == torch.float16
+        )
+        if self.scaler.is_enabled() and "scaler" in self.keeper.extra:
+            self.scaler.load_state_dict(self.keeper.extra["scaler"])
+        self.model = copies(module, self.ranks)
+        self.split = self._split()
+        if self.machine.compiles:
+            module.compile(dynamic=False)
+        self.waited = 0.0
+        self.unreadable = 0
+
+    def go(self) -> None:
+        """Take all steps that are left."""
+        self.module.train()
+        with stop_signals() as self.keeper.stopped:
+            step = self.keeper.start
+            batches = self._batches(step)
+            since, first = time.monotonic(), step
+            while step < self.training.steps:
+                loss = self._step(step, batches)
+                step += 1
+                read = self.guard.watch(step, loss)
+                if step == self.training.steps:
+                    while (later := self.guard.read()) is not None:
+                        read = later
+                if self.guard.diverged:
+                    step = self._go_back(step)
+                    batches, since, first = self._batches(step), time.monotonic(), step
+                    continue
+                if self.keeper.pace.log_due() or step == self.training.steps:
+                    self._log(step, read, (step - first), time.monotonic() - since)
+                    since, first, self.waited = time.monotonic(), step, 0.0
+                self._after(step)
+
+    def _step(self, step: int, batches: Iterator[Batch]) -> Tensor:
+        """Take one optimiser step and return the mean loss over the whole batch."""
+        training, split = self.training, self.split
+        lr = training.lr_at(step / training.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        seed_globals(training.seed, "step", step)
+        noise = self.module.noise(split.batch_size) if hasattr(self.module, "noise") else None
+        total = torch.zeros((), device=self.ranks.device)
+        for part in range(split.parts):
+            total += self._part(step, part, next_timed(batches, self), noise)
+        loss = self.ranks.mean(total)
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.guard.step(loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        if hasattr(self.module, "after_step"):
+            self.module.after_step((step + 1) / training.steps)
+        return loss
+
+    def _part(self, step: int, part: int, batch: Batch, noise: Tensor | None) -> Tensor:
+        """Add the gradients of one micro-batch and return its share of the loss."""
+        split, device = self.split, self.ranks.device
+        rows = split.rows(part)
+        seed_globals(self.training.seed, "step", step, rows.start)
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+        more = () if noise is None else (noise[rows],)
+        with gradients(self.model, last=part == split.parts - 1):
+            with self._autocast():
+                loss = self.model(images, labels, *more) / split.parts
+            self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _autocast(self) -> torch.autocast:
+        """Return the context of the forward pass."""
+        dtype = self.machine.dtype
+        enabled = dtype != torch.float32
+        return torch.autocast(self.ranks.device.type, dtype if enabled else None, enabled=enabled)
+
+    def _split(self) -> Split:
+        """Return this rank's part of each batch, by the setting or by trying what fits."""
+        size, world = self.training.batch_size, self.ranks.world
+        micro = self.machine.compute.micro_batch or fitting_micro_batch(
+            share_of(size, world), self.ranks, self._attempt, parameter_bytes(self.module)
+        )
+        return split_batch(size, self.ranks.rank, world, micro)
+
+    def _attempt(self, micro: int) -> None:
+        """Run forward and backward on made-up images and leave no trace."""
+        device, side = self.ranks.device, self.training.image_size
+        kept = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        images = torch.zeros(micro, 3, side, side, dtype=torch.uint8, device=device)
+        labels = torch.zeros(micro, dtype=torch.long, device=device)
+        more = (self.module.noise(micro),) if hasattr(self.module, "noise") else ()
+        try:
+            with self._autocast():
+                loss = self.module(images, labels, *more)
+            loss.backward()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            for name, buffer in self.module.named_buffers():
+                buffer.copy_(kept[name])
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        """Return the micro-batches from that step on."""
+        return self.training.batches(step, self.keeper.extra.get("went_back", 0), self.split)
+
+    def _after(self, step: int) -> None:
+        """Watch at the end of an epoch, save or stop when it is time, count unreadable images."""
+        training, keeper = self.training, self.keeper
+        keeper.extra["skipped"] = self.guard.skipped
+        if self.scaler.is_enabled():
+            keeper.extra["scaler"] = self.scaler.state_dict()
+        if training.watch is not None and step % training.steps_per_epoch == 0:
+            if self.ranks.first:
+                keeper.log(step, **training.watch(step // training.steps_per_epoch))
+            self.ranks.wait()
+        names = training.unreadable()
+        for name in names[self.unreadable :]:
+            log.warning("unreadable image, another is taken: %s", name)
+        self.unreadable = len(names)
+        found = keeper.save_or_stop(step, self.unreadable)
+        if found > training.most_unreadable:
+            raise ValueError(
+                f"{found} unreadable images, at most {training.most_unreadable} allowed "
+                f"(--bad-images); the last: {(names or ['named in another rank'])[-1]}; mend or "
+                "remove them"
+            )
+
+    def _go_back(self, step: int) -> int:
+        """Return to the newest checkpoint, once; ValueError the second time.
+
+        Without one the run goes on from here: steps left out did not touch the weights.
+        """
+        in_row = self.guard.in_row
+        if self.keeper.extra.get("went_back", 0):
+            raise ValueError(
+                f"the run diverged: {in_row} losses in a row were not finite, again after going "
+                "back to a checkpoint; lower the learning rate or use --precision fp32"
+            )
+        step = self.keeper.resume() or step
+        self.keeper.extra["went_back"] = 1
+        self.guard.forget()
+        self.keeper.save(step)
+        log.warning("%d losses in a row not finite: back to step %d, other order", in_row, step)
+        return step
+
+    def _log(self, step: int, loss: float | None, steps: int, seconds: float) -> None:
+        """Write how the run goes."""
+        training = self.training
+        values = {
+            "epoch": round(step / training.steps_per_epoch, 3),
+            "lr": training.lr_at((step - 1) / training.steps_per_epoch),
+            "images_per_s": round(steps * training.batch_size / max(seconds, 1e-9), 1),
+            "data_wait": round(self.waited / max(seconds, 1e-9), 3),
+        }
+        flops, peak = getattr(self.module, "training_flops", None), peak_flops(self.ranks.device)
+        if flops and peak:
+            values["mfu"] = round(values["images_per_s"] * flops / peak / self.ranks.world, 4)
+        if loss is not None and math.isfinite(loss):
+            values["loss"] = loss
+        if self.guard.skipped:
+            values["skipped"] = self.guard.skipped
+        self.keeper.log(step, **values)
+        if step == training.steps and self.ranks.first:
+            record_facts(training.out, training=self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what the result should say of how it was trained."""
+        return {
+            "world": self.ranks.world,
+            "micro_batch": self.split.micro,
+            "precision": str(self.machine.dtype).removeprefix("torch."),
+            "compiled": self.machine.compiles,
+            "skipped_steps": self.guard.skipped,
+            "went_back": self.keeper.extra.get("went_back", 0),
+        }
 
 
-def _step(
-    module: nn.Module,
-    optimizer: Optimizer,
-    batches: Iterator[Batch],
-    parts: int,
-    device: torch.device,
-) -> Tensor:
-    """Take one optimiser step over `parts` micro-batches and return the mean loss, detached."""
-    total = torch.zeros((), device=device)
-    for _ in range(parts):
-        images, labels = next(batches)
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            loss = module(images, labels) / parts
-        loss.backward()
-        total += loss.detach()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total
-
-
-def _set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+def next_timed(batches: Iterator[Batch], run: _Run) -> Batch:
+    """Return the next micro-batch, adding the wait to the run's."""
+    start = time.monotonic()
+    batch = next(batches)
+    run.waited += time.monotonic() - start
+    return batch

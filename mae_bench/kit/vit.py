@@ -8,11 +8,24 @@ from jaxtyping import Float, Int
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mae_bench.kit.pos_embed import sincos_pos_embed
 from mae_bench.kit.spec import EncoderSpec
 
 NORM_EPS = 1e-6
+
+
+def run_blocks(
+    blocks: nn.ModuleList, tokens: Float[Tensor, "batch tokens width"], recompute: bool
+) -> Float[Tensor, "batch tokens width"]:
+    """Return the tokens after all blocks, keeping only each block's input if `recompute`."""
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            tokens = checkpoint(block, tokens, use_reentrant=False)
+        else:
+            tokens = block(tokens)
+    return tokens
 
 
 class VisionTransformer(nn.Module):
@@ -24,10 +37,12 @@ class VisionTransformer(nn.Module):
     def __init__(self, spec: EncoderSpec, drop_path: float = 0.0) -> None:
         super().__init__()
         self.spec = spec
+        self.recompute = False
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
         self.pos_embed = nn.Parameter(sincos_pos_embed(spec.width, spec.grid))
         self.patch_embed = PatchEmbed(spec.image_size, spec.patch_size, 3, spec.width)
-        rates = torch.linspace(0, drop_path, spec.depth).tolist()
+        last = max(1, spec.depth - 1)
+        rates = [drop_path * i / last for i in range(spec.depth)]
         self.blocks = nn.ModuleList(make_block(spec.width, spec.heads, rate) for rate in rates)
         self.norm = nn.LayerNorm(spec.width, eps=NORM_EPS)
 
@@ -53,10 +68,7 @@ class VisionTransformer(nn.Module):
         keep: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
         """Return the tokens after the last block, before any norm."""
-        tokens = self.embed(images, keep)
-        for block in self.blocks:
-            tokens = block(tokens)
-        return tokens
+        return run_blocks(self.blocks, self.embed(images, keep), self.recompute)
 
     def forward(
         self, images: Float[Tensor, "batch 3 side side"]

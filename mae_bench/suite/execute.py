@@ -18,9 +18,11 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from mae_bench.core.compute import read_compute
 from mae_bench.core.files import FACTS, write_json
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.suite.store import FAILURE, JOB, LOCK, RESULT, SCHEMA, check_metrics, read_result
+from mae_bench.suite.torchrun import run_ranks
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,11 @@ TOOLBOXES = {
 def execute(folder: Path) -> int:
     """Run the job in folder and return the exit code: 0 done, 1 failed, 76 run by another.
 
-    result.json is written last, whole; a failure leaves failure.json with its reason.
+    result.json is written last, whole; a failure leaves failure.json with its reason. Of several
+    ranks the first does so, and the others run the recipe beside it.
     """
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _follow(folder)
     with _locked(folder / LOCK) as mine:
         if not mine:
             log.error("another process already runs %s", folder.name)
@@ -61,21 +66,47 @@ def recipe_of(job: dict[str, Any]) -> Recipe:
     return build(cls, job["fields"])
 
 
+def _follow(folder: Path) -> int:
+    """Run the recipe as one of the further ranks; return 0, or 1 with failure.json left."""
+    job = json.loads((folder / JOB).read_text())
+    recipe = recipe_of(job)
+    if read_result(folder / RESULT, job["key"], recipe.metrics) is not None:
+        return 0
+    try:
+        recipe.run(_context(folder, job))
+    except Exception as error:
+        _fail(folder, error)
+        return 1
+    return 0
+
+
+def _context(folder: Path, job: dict[str, Any]) -> Context:
+    """Return what the recipe may know."""
+    data, encoder = (None if job[key] is None else Path(job[key]) for key in ("data", "encoder"))
+    return Context(folder, job["seed"], data, encoder)
+
+
+def _fail(folder: Path, error: Exception) -> None:
+    """Leave why the job failed; of several ranks the first to fail knows best."""
+    traceback.print_exc()
+    if not (folder / FAILURE).exists():
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        write_json(folder / FAILURE, {"message": message, "traceback": traceback.format_exc()})
+
+
 def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Run the recipe once; leave a result or a failure."""
     started = time.time()
-    data, encoder = (None if job[key] is None else Path(job[key]) for key in ("data", "encoder"))
+    (folder / FAILURE).unlink(missing_ok=True)
     try:
-        metrics = recipe.run(Context(folder, job["seed"], data, encoder))
+        metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
     except SystemExit:
         _spend(folder, time.time() - started)
         raise
     except Exception as error:
         _spend(folder, time.time() - started)
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        write_json(folder / FAILURE, {"message": message, "traceback": traceback.format_exc()})
+        _fail(folder, error)
         return 1
     write_json(
         folder / RESULT,
@@ -168,21 +199,25 @@ def _locked(path: Path) -> Iterator[bool]:
 def _die_with_parent() -> None:
     """Ask the kernel for SIGKILL when the launcher ends, so that it leaves no orphan."""
     parent = os.environ.pop(DIES_WITH_PARENT, None)
-    if parent is None:
+    if parent is None and "RANK" not in os.environ:
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):
+    if parent is not None and os.getppid() != int(parent):
         raise SystemExit("the launcher ended before the job began")
 
 
 def main() -> None:
-    """Execute the folder named on the command line."""
+    """Execute the folder named on the command line, on as many ranks as its compute.json says."""
     _die_with_parent()
+    folder = Path(sys.argv[1])
+    num_ranks = read_compute(folder).gpus
+    if num_ranks > 1 and "RANK" not in os.environ:
+        sys.exit(run_ranks(folder, num_ranks))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout
     )
-    sys.exit(execute(Path(sys.argv[1])))
+    sys.exit(execute(folder))
 
 
 if __name__ == "__main__":

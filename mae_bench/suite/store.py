@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
 from mae_bench.core.recipe import Metric, fields_of
@@ -42,8 +43,8 @@ class Store:
             return job.source.path.resolve()
         return None if job.source is None else self.dir(job.source).resolve() / ENCODER
 
-    def prepare(self, job: Job, data: Path | None) -> Path:
-        """Write job.json, clear an earlier failure and return the folder, ready to execute."""
+    def prepare(self, job: Job, data: Path | None, compute: Compute | None = None) -> Path:
+        """Write job.json and compute.json, clear an earlier failure and return the folder."""
         folder = self.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
         encoder = self.encoder(job)
@@ -60,6 +61,7 @@ class Store:
                 "encoder": None if encoder is None else str(encoder),
             },
         )
+        write_compute(folder, compute or Compute())
         (folder / FAILURE).unlink(missing_ok=True)
         return folder
 

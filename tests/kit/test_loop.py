@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 from itertools import chain
@@ -6,10 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from mae_bench.core.compute import Compute
 from mae_bench.core.files import last_progress
 from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.datasets import Order
-from mae_bench.kit.loop import Training, num_parts, train
+from mae_bench.kit.keeper import ALONE
+from mae_bench.kit.loop import Training, train
+from mae_bench.kit.machine import Machine
+from mae_bench.kit.split import split_batch
 
 
 class Noisy(nn.Module):
@@ -20,28 +25,45 @@ class Noisy(nn.Module):
         self.layer = nn.Linear(4, 1)
         self.seen = []
         self.signal_after = None
+        self.bad_steps = ()
 
     def forward(self, images, labels):
         self.seen.append(images[:, 0].tolist())
         if self.signal_after == len(self.seen):
             os.kill(os.getpid(), signal.SIGTERM)
         noise = torch.randn(len(images), 4)
-        return (self.layer(images.float() / 40 + noise) - 1).square().mean()
+        loss = (self.layer(images.float() / 40 + noise) - 1).square().mean()
+        return loss * float("nan") if len(self.seen) in self.bad_steps else loss
 
 
-def build(out, steps=12):
+def build(out, fused=True, identity=None, **compute):
     order = Order(num_images=40, batch_size=8, epochs=3, seed=5)
 
-    def batches(start, parts):
-        for places in order.batches(start, parts):
-            index = torch.tensor([i for _, i in places])
-            yield index[:, None].expand(-1, 4), torch.zeros(len(places))
+    def batches(start, detour, split):
+        for places in order.batches(start, detour):
+            for part in range(split.parts):
+                index = torch.tensor([i for _, i in places[split.rows(part)]])
+                yield index[:, None].expand(-1, 4), torch.zeros(len(index))
 
     torch.manual_seed(0)
     module = Noisy()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.0)
-    training = Training(out, 5, steps, order.steps_per_epoch, 8, batches, lr_at=lambda e: 0.01)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.0, fused=fused)
+    training = Training(
+        out=out,
+        seed=5,
+        steps=12,
+        steps_per_epoch=order.steps_per_epoch,
+        batch_size=8,
+        batches=batches,
+        lr_at=lambda epoch: 0.01,
+        machine=Machine(ALONE.ranks, Compute(**compute)),
+        identity=identity or {},
+    )
     return module, optimizer, training
+
+
+def read_facts(out):
+    return json.loads((out / "facts.json").read_text())["training"]
 
 
 def weights(module):
@@ -97,16 +119,110 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert [p.name[:14] for p in sorted(tmp_path.iterdir())] == ["step-000000003", "step-000000004"]
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_whose_loss_is_not_finite_is_left_out_and_counted(tmp_path, fused):
+    module, optimizer, training = build(tmp_path, fused)
+    module.bad_steps = (4,)
+    before = {}
+    module.after_step = lambda progress: before.update({len(module.seen): weights(module)})
+    train(module, optimizer, training)
+    assert torch.equal(before[4], before[3])
+    assert not torch.equal(before[5], before[4])
+    assert read_facts(tmp_path)["skipped_steps"] == 1
+    assert last_progress(tmp_path)["skipped"] == 1
+
+
+def test_several_bad_losses_in_a_row_lead_back_to_the_checkpoint_and_on_in_another_order(tmp_path):
     module, optimizer, training = build(tmp_path)
-    with torch.no_grad():
-        module.layer.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="diverged: loss nan at step"):
+    module.signal_after = 5
+    with pytest.raises(SystemExit):
+        train(module, optimizer, training)
+    module, optimizer, training = build(tmp_path)
+    module.bad_steps = (2, 3, 4)
+    train(module, optimizer, training)
+    first, again = module.seen[:4], module.seen[4:]
+    assert len(again) == 7
+    assert first[0] != again[0]
+    facts = read_facts(tmp_path)
+    assert (facts["went_back"], facts["skipped_steps"]) == (1, 3)
+
+
+def test_a_run_that_diverges_again_fails(tmp_path):
+    module, optimizer, training = build(tmp_path)
+    module.bad_steps = tuple(range(3, 20))
+    with pytest.raises(ValueError, match="the run diverged: 3 losses in a row were not finite"):
         train(module, optimizer, training)
 
 
-def test_parts_divide_the_batch_and_hold_at_most_256_images():
-    assert [num_parts(b) for b in (1, 256, 257, 512, 4096)] == [1, 1, 257, 2, 16]
+def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
+    module, optimizer, training = build(tmp_path, identity={"mask_ratio": 0.75, "seed": 0})
+    module.signal_after = 5
+    with pytest.raises(SystemExit):
+        train(module, optimizer, training)
+    other = {"mask_ratio": 0.6, "seed": 0}
+    with pytest.raises(ValueError, match=r"mask_ratio: 0\.75 in the checkpoint, 0\.6 now"):
+        train(*build(tmp_path, identity=other))
+    train(*build(tmp_path, identity=other, force=True))
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert "mask_ratio" in facts["resumed_from_another_configuration"][0]
+
+
+@pytest.mark.parametrize("micro", [1, 2, 4, 8])
+def test_accumulation_sees_the_same_images(tmp_path, micro):
+    whole = build(tmp_path / "whole")
+    parts = build(tmp_path / "parts", micro_batch=micro)
+    for run in (whole, parts):
+        run[2].out.mkdir()
+        train(*run)
+    assert list(chain(*parts[0].seen)) == list(chain(*whole[0].seen))
+    assert len(parts[0].seen) == 12 * 8 // micro
+
+
+def test_a_second_signal_does_not_break_the_save(tmp_path, monkeypatch):
+    module, optimizer, training = build(tmp_path)
+    module.signal_after = 3
+    save = Checkpoints.save
+
+    def interrupted(self, step, state):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(self, step, state)
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    with pytest.raises(SystemExit) as end:
+        train(module, optimizer, training)
+    assert end.value.code == 75
+    assert Checkpoints(tmp_path / "checkpoints").newest()["step"] == 3
+
+
+def test_all_checkpoints_damaged_is_an_error_and_no_fresh_start(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"step": 1})
+    next(tmp_path.glob("*.pt")).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"every checkpoint in .* is damaged"):
+            checkpoints.newest()
+
+
+def test_batches_are_divided_without_remainder():
+    assert [split_batch(16, rank, 2, 4).rows(part) for rank in (0, 1) for part in (0, 1)] == [
+        slice(0, 4),
+        slice(4, 8),
+        slice(8, 12),
+        slice(12, 16),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("world", "micro", "message"),
+    [
+        (3, 1, "16 cannot be divided over 3 processes; possible numbers: 1, 2, 4, 8, 16"),
+        (2, 3, "a micro-batch of 3 does not divide the 8 images .* possible: 1, 2, 4, 8"),
+        (1, 32, "possible: 1, 2, 4, 8, 16"),
+    ],
+)
+def test_an_impossible_split_lists_the_possible_ones(world, micro, message):
+    with pytest.raises(ValueError, match=message):
+        split_batch(16, 0, world, micro)
 
 
 def test_an_epoch_visits_every_image_once_whatever_the_start():
@@ -115,7 +231,7 @@ def test_an_epoch_visits_every_image_once_whatever_the_start():
     epochs = [sorted(i for _, i in chain(*whole[at : at + 2])) for at in (0, 2)]
     assert epochs == [list(range(10))] * 2
     assert [list(order.batches(s)) for s in range(4)] == [whole[s:] for s in range(4)]
-    assert list(chain(*order.batches(1, parts=5))) == list(chain(*whole[1:]))
+    assert list(order.batches(0, detour=1)) != whole
     assert whole[:2] != [[(0, i) for _, i in batch] for batch in whole[2:]]
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mae_bench.core.recipe import Context
-from mae_bench.kit.datasets import read_samples
 from mae_bench.kit.pos_embed import resize_pos_embed
+from mae_bench.kit.samples import read_samples
 from transfer.classification import FineTuning, LinearProbe, classifier, finetune, linear_probe
 from transfer.imagenet_finetune import ImagenetFinetune
 from transfer.imagenet_linear import ImagenetLinear
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_accuracy(tmp_path, write, roots, run, reci
         (tmp_path / name).mkdir()
         scores.append(run(recipe, Context(tmp_path / name, 3, roots["imagenet"], write())))
     assert scores[0] == scores[1]
-    count = len(read_samples(roots["imagenet"], "val").files)
+    count = len(read_samples(roots["imagenet"], "val"))
     assert (scores[0]["top1"] * count / 100) == pytest.approx(
         round(scores[0]["top1"] * count / 100)
     )

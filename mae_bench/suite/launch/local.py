@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.suite.cost import chain_seconds, expected_seconds, job_left, suite_left
 from mae_bench.suite.execute import BUSY, DIES_WITH_PARENT
@@ -71,9 +72,16 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     return state.failed
 
 
-def default_parallel() -> int:
-    """Return one job for each GPU, or for each core up to four where there is none."""
-    return num_gpus() or min(MAX_ON_CPU, len(os.sched_getaffinity(0)))
+def compute_of(job: Job, ground: Ground) -> Compute:
+    """Return the site's settings; jobs of the toolboxes and those without training take one GPU."""
+    needs, compute = job.recipe.resources, ground.site.compute
+    return compute if needs.framework == "torch" and needs.gpus else replace(compute, gpus=1)
+
+
+def default_parallel(gpus: int = 1) -> int:
+    """Return as many jobs as get `gpus` GPUs each, or cores up to four where there is none."""
+    devices = num_gpus() or min(MAX_ON_CPU, len(os.sched_getaffinity(0)))
+    return max(1, devices // gpus)
 
 
 def num_gpus() -> int:
@@ -143,12 +151,13 @@ def _process(state: Launch, job: Job) -> Process:
     """Start the job's process in a session of its own, its output appended to log.txt."""
     taken = {process.slot for process in state.running.values()}
     slot = min(set(range(state.parallel)) - taken)
-    folder = state.ground.store.prepare(job, state.ground.data(job))
+    compute = compute_of(job, state.ground)
+    folder = state.ground.store.prepare(job, state.ground.data(job), compute)
     python = state.ground.site.interpreter(job.recipe.resources.framework)
     threads = max(1, len(os.sched_getaffinity(0)) // state.parallel)
     environment = os.environ | {DIES_WITH_PARENT: str(os.getpid())}
     environment.setdefault("OMP_NUM_THREADS", str(threads))
-    if num_gpus():
+    if num_gpus() and compute.gpus == 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[slot] if any(visible) else str(slot)
     with (folder / LOG).open("ab") as log:

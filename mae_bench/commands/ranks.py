@@ -1,0 +1,102 @@
+"""One job on several ranks: started here with --gpus N, or by a torchrun of the user's."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mae_bench.cli import FAILED, OK, PREFLIGHT
+from mae_bench.commands.run import prepared
+from mae_bench.core.compute import Compute
+from mae_bench.core.job import Job
+from mae_bench.core.recipe import Recipe
+from mae_bench.kit.split import share_of, split_batch
+from mae_bench.suite.cost import job_left
+from mae_bench.suite.launch.local import num_gpus
+from mae_bench.suite.preflight import Ground
+from mae_bench.suite.status import Lines, result_text
+from mae_bench.suite.store import JOB
+
+WAIT_S = 600.0
+POLL_S = 0.5
+
+
+def in_ranks() -> bool:
+    """Return whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def check_split(recipe: Recipe, compute: Compute) -> None:
+    """Raise ValueError with the possible numbers if the batch cannot be divided as asked."""
+    batch_size = getattr(recipe, "batch_size", None)
+    if batch_size is not None and recipe.resources.framework == "torch":
+        world = int(os.environ.get("WORLD_SIZE", compute.gpus))
+        split_batch(batch_size, 0, world, compute.micro_batch or share_of(batch_size, world))
+
+
+def enough_gpus(compute: Compute) -> int:
+    """Return 3 after saying so if the machine has GPUs, but fewer than asked for."""
+    found = num_gpus()
+    if found == 0 or compute.gpus <= found:
+        return OK
+    print(f"mae-bench: --gpus {compute.gpus}: this machine has {found}", file=sys.stderr)
+    return PREFLIGHT
+
+
+def run_in_ranks(ground: Ground, job: Job) -> int:
+    """Run the job as one rank of a torchrun; the first one prepares it and says what came out."""
+    from mae_bench.suite.execute import execute
+
+    store, first = ground.store, os.environ["RANK"] == "0"
+    if store.result(job) is None:
+        if first:
+            code = prepared(ground)
+            if code != OK:
+                return code
+            store.prepare(job, ground.data(job), ground.site.compute)
+        else:
+            _wait_for(ground, job)
+        with _progress(ground, job, first):
+            code = execute(store.dir(job))
+        if code != OK:
+            return code
+    if first:
+        result = store.result(job)
+        if result is None:
+            return FAILED
+        print(f"{job.recipe.name}: {result_text(job, result)}\nfiles: {store.dir(job)}")
+    return OK
+
+
+def _wait_for(ground: Ground, job: Job) -> None:
+    """Return when the first rank has prepared the job's folder; ValueError after ten minutes."""
+    path = ground.store.dir(job) / JOB
+    deadline = time.monotonic() + WAIT_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"the first rank made no {path} in {WAIT_S:.0f} s; the store must lie on a file "
+                "system that all nodes see"
+            )
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _progress(ground: Ground, job: Job, first: bool) -> Iterator[None]:
+    """Print a line of progress now and then on the first rank."""
+    done = threading.Event()
+
+    def tell() -> None:
+        lines = Lines(1, 0, lambda line: print(line, flush=True))
+        started, expected = time.monotonic(), job.recipe.resources.hours * 3600
+        while not done.wait(POLL_S):
+            left = job_left(ground.store, job, expected, time.monotonic() - started)
+            lines.tick([(job, left)], ground.store, left)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    if first:
+        thread.start()
+    yield
+    done.set()

@@ -1,0 +1,76 @@
+"""Keeps steps whose loss is not finite out of the weights, and says when a run has diverged."""
+
+import logging
+import math
+from collections import deque
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
+
+LAG_ON_GPU = 2
+"""Steps after which a loss is read: the GPU is done with it, so nobody waits."""
+
+
+class Guard:
+    """Watches the losses of a run.
+
+    The optimiser leaves out a step with a non-finite loss: a fused one is told on the device,
+    for others the loss is read at once. The losses are read `LAG_ON_GPU` steps late on a GPU.
+    """
+
+    def __init__(self, optimizer: Optimizer, device: torch.device, limit: int) -> None:
+        self.optimizer = optimizer
+        self.limit = limit
+        self.lag = LAG_ON_GPU if device.type == "cuda" else 0
+        self.fused = all(group.get("fused") for group in optimizer.param_groups)
+        self.waiting: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+        self.skipped = 0
+        """Steps left out over the whole run."""
+        self.in_row = 0
+
+    def step(self, loss: Tensor) -> None:
+        """Take the optimiser's step unless the loss is not finite."""
+        if self.fused:
+            self.optimizer.found_inf = (~loss.isfinite()).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif bool(loss.isfinite()):
+            self.optimizer.step()
+
+    def watch(self, step: int, loss: Tensor) -> float | None:
+        """Note the loss of a step and return the newest loss that can be read, or None."""
+        event = None
+        if loss.is_cuda:
+            loss = loss.to("cpu", non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self.waiting.append((step, loss, event))
+        return self.read() if len(self.waiting) > self.lag else None
+
+    def read(self) -> float | None:
+        """Return the oldest unread loss, counting it; None if all are read."""
+        if not self.waiting:
+            return None
+        step, loss, event = self.waiting.popleft()
+        if event is not None:
+            event.synchronize()
+        value = float(loss)
+        if math.isfinite(value):
+            self.in_row = 0
+        else:
+            self.in_row += 1
+            self.skipped += 1
+            log.warning("step %d left out: its loss is %s", step, value)
+        return value
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether as many losses in a row as allowed were not finite."""
+        return self.in_row >= self.limit
+
+    def forget(self) -> None:
+        """Start counting anew, after going back."""
+        self.waiting.clear()
+        self.in_row = 0

@@ -1,0 +1,143 @@
+"""Spreads a module over the ranks: a copy each (DDP) or shards (FSDP2); fits the micro-batch."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from mae_bench.core.compute import Compute
+from mae_bench.kit.ranks import Ranks
+from mae_bench.kit.split import divisors
+
+log = logging.getLogger(__name__)
+
+Module = TypeVar("Module", bound=nn.Module)
+MOST_ON_CPU = 256
+MOST_ON_GPU = 512
+"""Larger micro-batches no longer raise the speed of a ViT."""
+MEMORY_SHARE = 0.9
+
+
+def shard(module: nn.Module, ranks: Ranks, compute: Compute) -> None:
+    """Shard the module in place if that was asked for; to be called before the optimiser is made.
+
+    Every transformer block is a shard group of its own, the rest is one more.
+    """
+    if compute.shard == "ddp" or ranks.world == 1:
+        return
+    module.unsharded = (copy.deepcopy(module).cpu(),)  # in a tuple: no part of the module
+    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    for part in module.modules():
+        if isinstance(part, nn.ModuleList):
+            for block in part:
+                fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+
+
+def copies(module: nn.Module, ranks: Ranks) -> nn.Module:
+    """Return what the loop calls: the module itself, or its DDP wrapper on several ranks."""
+    if ranks.world == 1 or isinstance(module, FSDPModule):
+        return module
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def whole(module: Module, ranks: Ranks) -> Module:
+    """Return the module with whole weights: itself, or a copy on the first rank if it is sharded.
+
+    Every rank must call it; only the first gets the weights.
+    """
+    if not isinstance(module, FSDPModule):
+        return module
+    (copied,) = module.unsharded
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(module, options=options)
+    if ranks.first:
+        copied.load_state_dict(state)
+    return copied.to(ranks.device)
+
+
+@contextmanager
+def gradients(model: nn.Module, last: bool) -> Iterator[None]:
+    """Let ranks exchange gradients only in the last forward pass of a step."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        with model.no_sync():
+            yield
+        return
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(last)
+    yield
+
+
+def full_state(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Return the states of module and optimiser, whole, whatever the sharding.
+
+    With shards every rank must call it, and only the first gets them.
+    """
+    if not isinstance(module, FSDPModule):
+        return {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights, moments = get_state_dict(module, optimizer, options=options)
+    return {"module": weights, "optimizer": moments}
+
+
+def load_full_state(module: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Put whole states into module and optimiser, sharded or not."""
+    if not isinstance(module, FSDPModule):
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+        return
+    set_state_dict(
+        module,
+        optimizer,
+        model_state_dict=state["module"],
+        optim_state_dict=state["optimizer"],
+        options=StateDictOptions(full_state_dict=True),
+    )
+
+
+def fitting_micro_batch(
+    share: int, ranks: Ranks, attempt: Callable[[int], None], parameter_bytes: int
+) -> int:
+    """Return the largest divisor of a rank's share whose forward and backward pass fits.
+
+    `attempt(micro)` runs one on made-up images. On a CPU nothing is tried: at most 256.
+    """
+    if ranks.device.type == "cpu":
+        return max(d for d in divisors(share) if d <= MOST_ON_CPU)
+    total = torch.cuda.get_device_properties(ranks.device).total_memory * MEMORY_SHARE
+    for micro in reversed([d for d in divisors(share) if d <= MOST_ON_GPU]):
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            attempt(micro)
+            fits = torch.cuda.max_memory_allocated() + 2 * parameter_bytes < total
+        except torch.OutOfMemoryError:
+            fits = False
+        torch.cuda.empty_cache()
+        if ranks.total(not fits)[0] == 0:
+            log.info("micro-batch %d of %d images a rank", micro, share)
+            return micro
+    raise ValueError(
+        "not even one image fits into the GPU's memory; use --recompute, --shard fsdp on several "
+        "GPUs, or a smaller --arch"
+    )
+
+
+def parameter_bytes(module: nn.Module) -> int:
+    """Return the bytes of the parameters that are trained."""
+    sizes: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
+    return sum(p.numel() * p.element_size() for p in sizes)
