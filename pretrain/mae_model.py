@@ -67,10 +67,9 @@ class MAEObjective(VisionTransformer):
     def forward(
         self,
         images: UInt8[Tensor, "batch 3 side side"],
-        labels: Int[Tensor, " batch"] | None = None,
         noise: Float[Tensor, "batch patches"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the loss; labels are not used. Without noise it is drawn here.
+        """Return the loss under the masks that the noise decides; without noise it is drawn here.
 
         Training draws the noise of the whole batch from (seed, step) and gives each rank and
         micro-batch its rows, so that the masks do not depend on how the batch is divided.

@@ -12,7 +12,9 @@ from mae_bench.kit.spec import EncoderSpec
 class Objective(Protocol):
     """An nn.Module that turns a batch into a loss and keeps an encoder inside.
 
-    Its forward takes (uint8 images [batch, 3, side, side], labels [batch]) and returns the loss.
+    Its forward takes uint8 images [batch, 3, side, side] and labels [batch], and returns the loss.
+    One that has `noise(batch_size)` gets noise [batch, ...] instead of labels: what it draws for a
+    whole batch, so that the result does not depend on how the batch is divided.
     """
 
     spec: EncoderSpec

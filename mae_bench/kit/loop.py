@@ -94,9 +94,9 @@ def epoch_training(recipe: EpochFields, ctx: Context, views: Views, machine: Mac
 def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
     """Return the module after `training.steps`, continuing from the newest checkpoint in `out`.
 
-    `module(images, labels)` returns the loss, a scalar; where the module has `noise(batch_size)`
-    it gets its rows of that as a third argument. `module.after_step(progress)` is called with
-    progress in (0, 1] where it exists. Every step draws from generators seeded by (seed, step).
+    `module(images, labels)` returns the loss, a scalar; a module with `noise(batch_size)` gets its
+    rows of that in place of labels. `module.after_step(progress)` is called with progress in
+    (0, 1] where it exists. Every step draws from generators seeded by (seed, step).
 
     On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
     SystemExit(75) raised. A step whose loss is not finite is left out; several in a row lead back
@@ -182,10 +182,9 @@ class _Run:
         rows = split.rows(part)
         seed_globals(self.training.seed, "step", step, rows.start)
         images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-        more = () if noise is None else (noise[rows],)
         with gradients(self.model, last=part == split.parts - 1):
             with self._autocast():
-                loss = self.model(images, labels, *more) / split.parts
+                loss = self.model(images, labels if noise is None else noise[rows]) / split.parts
             self.scaler.scale(loss).backward()
         return loss.detach()
 
@@ -209,10 +208,10 @@ class _Run:
         kept = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         images = torch.zeros(micro, 3, side, side, dtype=torch.uint8, device=device)
         labels = torch.zeros(micro, dtype=torch.long, device=device)
-        more = (self.module.noise(micro),) if hasattr(self.module, "noise") else ()
+        noise = self.module.noise(micro) if hasattr(self.module, "noise") else None
         try:
             with self._autocast():
-                loss = self.module(images, labels, *more)
+                loss = self.module(images, labels if noise is None else noise)
             loss.backward()
         finally:
             self.optimizer.zero_grad(set_to_none=True)

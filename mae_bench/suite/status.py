@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -94,7 +94,11 @@ class Lines:
             return
         self.told = time.monotonic()
         jobs = "; ".join(f"{job_name(job)} {progress_text(job, store, s)}" for job, s in running)
-        self.write(f"progress  {self.done}/{self.total} jobs, {duration(left)} left; {jobs}")
+        if self.total == 1:
+            more = training_text(last_progress(store.dir(running[0][0])) or {})
+            self.write(f"progress  {jobs}; {more}")
+        else:
+            self.write(f"progress  {self.done}/{self.total} jobs, {duration(left)} left; {jobs}")
 
 
 def progress_text(job: Job, store: Store, left: float) -> str:
@@ -103,6 +107,21 @@ def progress_text(job: Job, store: Store, left: float) -> str:
     steps = f"{line['step']}/{line['steps']}, " if line else ""
     evaluated = f"evaluating: {line['evaluated']}, " if line and "evaluated" in line else ""
     return f"{evaluated or steps}{duration(left)} left"
+
+
+def training_text(line: dict[str, Any]) -> str:
+    """Return what a line of metrics.jsonl says of a training: epoch, loss, rates, shares."""
+    texts = {
+        "epoch": "epoch {:.2f}",
+        "loss": "loss {:.4f}",
+        "lr": "lr {:.2e}",
+        "images_per_s": "{:.0f} img/s",
+        "mfu": "MFU {:.1%}",
+        "data_wait": "{:.0%} waiting for data",
+        "knn_top1": "k-NN {:.1f} %",
+        "skipped": "{} steps left out",
+    }
+    return ", ".join(text.format(line[name]) for name, text in texts.items() if name in line)
 
 
 class Bars(Lines):
@@ -123,9 +142,13 @@ class Bars(Lines):
         """Redraw the bars."""
         table = Table.grid(padding=(0, 1))
         whole = f"{self.done}/{self.total} jobs, {duration(left)} left"
-        table.add_row("suite", ProgressBar(total=self.total, completed=self.done, width=30), whole)
+        if self.total > 1:
+            bar = ProgressBar(total=self.total, completed=self.done, width=30)
+            table.add_row("suite", bar, whole)
         for job, seconds in running:
             line = last_progress(store.dir(job)) or {}
             bar = ProgressBar(total=line.get("steps", 1), completed=line.get("step", 0), width=30)
             table.add_row(job_name(job), bar, progress_text(job, store, seconds))
+            if self.total == 1:
+                table.add_row("", "", training_text(line))
         self.live.update(Group(Text(), table))

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from torch import nn
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import last_progress
+from mae_bench.kit import pace
 from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.datasets import Order
 from mae_bench.kit.keeper import ALONE
@@ -201,6 +203,43 @@ def test_all_checkpoints_damaged_is_an_error_and_no_fresh_start(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"every checkpoint in .* is damaged"):
             checkpoints.newest()
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_how_much_is_needed(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"step": 1, "w": torch.ones(1000)})
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mae_bench.core.files.os.fsync", full)
+    with pytest.raises(ValueError, match=r"step 2: \d{4} bytes needed in .* one before is kept"):
+        checkpoints.save(2, {"step": 2, "w": torch.ones(1000)})
+    assert checkpoints.newest()["step"] == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_for_logs_costs_lines_and_not_the_run(tmp_path, monkeypatch, caplog):
+    module, optimizer, training = build(tmp_path)
+    monkeypatch.setattr(pace, "LOG_EVERY_S", -1.0)
+
+    def full(*words, **values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mae_bench.kit.keeper.append_metrics", full)
+    train(module, optimizer, training)
+    assert len(module.seen) == 12
+    assert caplog.text.count("progress is not logged any more") == 1
+
+
+def test_curves_are_written_for_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "LOG_EVERY_S", -1.0)
+    train(*build(tmp_path, tensorboard=True))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 13))
 
 
 def test_batches_are_divided_without_remainder():
