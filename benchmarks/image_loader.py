@@ -50,7 +50,12 @@ def usual(root: Path, workers: int) -> DataLoader:
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
     )
-    return DataLoader(ImageFolder(str(root / "train"), transform), BATCH, num_workers=workers)
+    return DataLoader(
+        ImageFolder(str(root / "train"), transform),
+        BATCH,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
 
 
 def ours(root: Path, workers: int) -> DataLoader:
@@ -58,7 +63,12 @@ def ours(root: Path, workers: int) -> DataLoader:
     samples = read_samples(root, "train")
     views = Views(samples, train_view(224, (0.2, 1.0)), seed=0)
     places = [[(0, i) for i in range(at, at + BATCH)] for at in range(0, len(samples), BATCH)]
-    return DataLoader(views, batch_sampler=places, **loader_options(workers))
+    return DataLoader(
+        views,
+        batch_sampler=places,
+        persistent_workers=workers > 0,  # as in training, where they live as long as the run
+        **loader_options(workers),
+    )
 
 
 def drain(loader: DataLoader) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int, UInt8
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_bench.kit.datasets import Views, eval_batches
@@ -17,6 +18,7 @@ from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import (
     NORM_EPS,
+    TailBlock,
     VisionTransformer,
     gather_tokens,
     init_weights,
@@ -48,7 +50,8 @@ class MAEObjective(VisionTransformer):
         positions = sincos_pos_embed(width, self.spec.grid)
         self.decoder_pos_embed = nn.Parameter(positions, requires_grad=False)
         depth, heads = recipe.decoder_depth, recipe.decoder_heads
-        self.decoder_blocks = nn.ModuleList(make_block(width, heads) for _ in range(depth))
+        kinds = [Block] * (depth - 1) + [TailBlock]
+        self.decoder_blocks = nn.ModuleList(make_block(width, heads, kind=kind) for kind in kinds)
         self.decoder_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.decoder_pred = nn.Linear(width, self.spec.patch_size**2 * 3)
         self.num_visible = int(self.spec.grid**2 * (1 - recipe.mask_ratio))
@@ -125,8 +128,8 @@ class MAEObjective(VisionTransformer):
         places = torch.cat([cls_place, visible + 1, masked + 1], dim=1)
         positions = self.decoder_pos_embed.expand(batch, -1, -1)
         tokens = tokens + gather_tokens(positions, places)
-        tokens = run_blocks(self.decoder_blocks, tokens, self.recompute)
-        return self.decoder_pred(self.decoder_norm(tokens[:, -masked.shape[1] :]))
+        tokens = run_blocks(self.decoder_blocks, tokens, self.recompute, num_last=masked.shape[1])
+        return self.decoder_pred(self.decoder_norm(tokens))
 
     def encoder_state(self) -> dict[str, Tensor]:
         """Return the encoder without the decoder."""

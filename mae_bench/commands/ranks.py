@@ -33,7 +33,8 @@ def check_split(recipe: Recipe, compute: Compute) -> None:
     batch_size = getattr(recipe, "batch_size", None)
     if batch_size is not None and recipe.resources.framework == "torch":
         world = int(os.environ.get("WORLD_SIZE", compute.gpus))
-        split_batch(batch_size, 0, world, compute.micro_batch or share_of(batch_size, world))
+        share, micro = share_of(batch_size, world), compute.micro_batch
+        split_batch(batch_size, 0, world, share if micro == "auto" else micro)
 
 
 def enough_gpus(compute: Compute) -> int:

@@ -19,8 +19,8 @@ class Compute:
 
     gpus: int = 1
     """Processes on this machine, each with a GPU of its own, or with its share of the cores."""
-    micro_batch: int = 0
-    """Images in one forward pass of one process; 0 finds the most that fit into memory."""
+    micro_batch: int | Literal["auto"] = "auto"
+    """Images in one forward pass of one process; auto finds the most that fit into memory."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the matrix products; auto is bf16 on a GPU that has it and fp32 on a CPU."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -46,7 +46,8 @@ class Compute:
 
     def __post_init__(self) -> None:
         _require(self, "gpus", ">= 1", self.gpus >= 1)
-        _require(self, "micro_batch", ">= 0", self.micro_batch >= 0)
+        fits = self.micro_batch == "auto" or self.micro_batch >= 1
+        _require(self, "micro_batch", "auto or >= 1", fits)
         _require(self, "workers", ">= -1", self.workers >= -1)
         _require(self, "bad_images", "in [0, 1)", 0 <= self.bad_images < 1)
         _require(self, "keep", ">= 1", self.keep >= 1)

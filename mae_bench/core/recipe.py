@@ -149,6 +149,10 @@ def typed_value(label: str, value: Any, hint: Any) -> Any:
         if len(kinds) != len(value):
             raise ValueError(f"{label} must have {len(kinds)} entries, got {value!r}")
         return tuple(typed_value(label, v, k) for v, k in zip(value, kinds, strict=True))
+    if origin is typing.Union:
+        words = [kind for kind in typing.get_args(hint) if typing.get_origin(kind) is Literal]
+        others = [kind for kind in typing.get_args(hint) if kind not in words]
+        return typed_value(label, value, (words if isinstance(value, str) else others)[0])
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):

@@ -197,9 +197,11 @@ class _Run:
     def _split(self) -> Split:
         """Return this rank's part of each batch, by the setting or by trying what fits."""
         size, world = self.training.batch_size, self.ranks.world
-        micro = self.machine.compute.micro_batch or fitting_micro_batch(
-            share_of(size, world), self.ranks, self._attempt, parameter_bytes(self.module)
-        )
+        micro = self.machine.compute.micro_batch
+        if micro == "auto":
+            micro = fitting_micro_batch(
+                share_of(size, world), self.ranks, self._attempt, parameter_bytes(self.module)
+            )
         return split_batch(size, self.ranks.rank, world, micro)
 
     def _attempt(self, micro: int) -> None:

@@ -17,14 +17,21 @@ NORM_EPS = 1e-6
 
 
 def run_blocks(
-    blocks: nn.ModuleList, tokens: Float[Tensor, "batch tokens width"], recompute: bool
-) -> Float[Tensor, "batch tokens width"]:
-    """Return the tokens after all blocks, keeping only each block's input if `recompute`."""
+    blocks: nn.ModuleList,
+    tokens: Float[Tensor, "batch tokens width"],
+    recompute: bool,
+    num_last: int = 0,
+) -> Float[Tensor, "batch out width"]:
+    """Return the tokens after all blocks, keeping only each block's input if `recompute`.
+
+    With `num_last` the last block is a TailBlock and only so many tokens come out.
+    """
     for block in blocks:
+        words = (tokens, num_last) if isinstance(block, TailBlock) else (tokens,)
         if recompute and torch.is_grad_enabled():
-            tokens = checkpoint(block, tokens, use_reentrant=False)
+            tokens = checkpoint(block, *words, use_reentrant=False)
         else:
-            tokens = block(tokens)
+            tokens = block(*words)
     return tokens
 
 
@@ -77,10 +84,36 @@ class VisionTransformer(nn.Module):
         return self.norm(self.encode(images))
 
 
-def make_block(width: int, heads: int, drop_path: float = 0.0) -> nn.Module:
+class TailBlock(Block):
+    """A block for the end of a stack whose output is wanted for the last tokens alone.
+
+    Those attend to all tokens, so their values are a whole block's; the others' queries, projection
+    and MLP are saved.
+    """
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens width"], num_last: int
+    ) -> Float[Tensor, "batch last width"]:
+        """Return the block's output for the last `num_last` tokens."""
+        attention, normed = self.attn, self.norm1(tokens)
+        batch, count, width = tokens.shape
+        weights = attention.qkv.weight.split((width, 2 * width))
+        biases = attention.qkv.bias.split((width, 2 * width))
+        split = (attention.num_heads, attention.head_dim)
+        q = F.linear(normed[:, -num_last:], weights[0], biases[0]).view(batch, num_last, *split)
+        k, v = F.linear(normed, weights[1], biases[1]).view(batch, count, 2, *split).unbind(2)
+        attended = F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
+        mixed = attention.proj(attended.transpose(1, 2).reshape(batch, num_last, width))
+        out = tokens[:, -num_last:] + self.drop_path1(mixed)
+        return out + self.drop_path2(self.mlp(self.norm2(out)))
+
+
+def make_block(
+    width: int, heads: int, drop_path: float = 0.0, kind: type[Block] = Block
+) -> nn.Module:
     """Return timm's pre-norm block with MLP ratio 4, qkv bias and this project's eps."""
     norm = partial(nn.LayerNorm, eps=NORM_EPS)
-    return Block(width, heads, mlp_ratio=4.0, qkv_bias=True, drop_path=drop_path, norm_layer=norm)
+    return kind(width, heads, mlp_ratio=4.0, qkv_bias=True, drop_path=drop_path, norm_layer=norm)
 
 
 def init_weights(model: nn.Module) -> None:

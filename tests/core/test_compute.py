@@ -24,6 +24,9 @@ def test_a_site_sets_them_for_every_run(tmp_path):
         ({"gpus": 0}, "compute.gpus must be >= 1, got 0"),
         ({"precision": "fp8"}, "compute.precision must be one of 'auto', 'fp32', 'bf16', 'fp16'"),
         ({"bad_images": 1.5}, "compute.bad_images must be in [0, 1), got 1.5"),
+        ({"micro_batch": 0}, "compute.micro_batch must be auto or >= 1, got 0"),
+        ({"micro_batch": "big"}, "compute.micro_batch must be one of 'auto', got 'big'"),
+        ({"micro_batch": 1.5}, "compute.micro_batch must be int, got 1.5"),
         ({"workers": -2}, "compute.workers must be >= -1, got -2"),
     ],
 )
