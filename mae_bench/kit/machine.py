@@ -55,5 +55,6 @@ def start(out: Path) -> Machine:
     Matrix products in fp32 may use TF32 on a GPU.
     """
     ranks = join()
-    torch.set_float32_matmul_precision("high")
+    if ranks.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     return Machine(ranks, ranks.share(read_compute(out)))
