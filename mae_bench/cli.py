@@ -92,7 +92,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _call(name: str, rest: list[str]) -> int:
     """Return the exit code of a sub-command; user errors become one line."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.default_int_handler)
     module, _, function = COMMANDS[name].target.partition(":")
     try:
         command: Callable[[list[str]], int] = getattr(import_module(module), function)

@@ -34,6 +34,7 @@ class SupervisedObjective(nn.Module):
         self.mixing = Mixing(
             num_classes, recipe.mixup, recipe.cutmix, recipe.label_smoothing, erasing=0.0
         )
+        self.micro_multiple = self.mixing.multiple
 
     def view(self) -> View:
         """Return random crop, flip and RandAugment."""

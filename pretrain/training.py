@@ -15,11 +15,12 @@ from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import load_exactly, read_encoder, write_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.knn import encoder_knn
-from mae_bench.kit.loop import epoch_training, train
+from mae_bench.kit.loop import train
 from mae_bench.kit.machine import start
 from mae_bench.kit.optim import decay_groups
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.samples import read_samples
+from mae_bench.kit.training import epoch_training
 from mae_bench.kit.vit import VisionTransformer
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PROGRAM = Path(sys.executable).with_name("mae-bench")
-COMMANDS = ("run", "pretrain", "transfer", "report", "doctor", "data", "list")
+COMMANDS = ("run", "pretrain", "transfer", "reconstruct", "report", "doctor", "data", "list")
 
 
 def call(*words, cwd, **options):
@@ -48,6 +49,10 @@ def test_the_help_of_a_recipe_explains_its_fields(tmp_path):
         (["run", "--suite", "none.toml"], "no suite file none.toml"),
         (["run", "--suite", "demo", "--site", "none.toml"], "no site file none.toml"),
         (["data", "check", "imagnet", "."], "did you mean 'imagenet'?"),
+        (["data", "shard", "none", "shards"], "no folder none/train"),
+        (["reconstruct", "encoder.safetensors", "a.jpg"], "needs the decoder"),
+        (["pretrain", "mae", "--micro-batch", "7"], "possible: 1, 2, 4, 8, 16"),
+        (["pretrain", "mae", "--gpus", "3"], "cannot be divided over 3 processes"),
         (["run", "--suite", "demo", "--parallel", "-1"], "--parallel must be >= 0, got -1"),
     ],
 )
@@ -167,6 +172,28 @@ def test_pretraining_killed_at_once_and_run_again_gives_the_same_encoder(tmp_pat
         for name in ("whole", "cut")
     )
     assert whole == cut
+
+
+def test_shards_give_the_encoder_of_the_folder_and_a_picture(tmp_path, smoke):
+    folder, _ = smoke
+    data = next((folder / "runs" / "data").iterdir()) / "imagenet"
+    answer = call("data", "shard", data, "shards", "--images-per-shard", "50", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "packing: 192/192 images" in answer.stdout
+    words = ["pretrain", "mae", "--size", "demo", "--arch", "vit_smoke_patch8", "--epochs", "2"]
+    words += ["--warmup-epochs", "1", "--batch-size", "32", "--workers", "1"]
+    for name, root in (("plain", data), ("sharded", "shards")):
+        answer = call(*words, "--store", name, "--imagenet", root, cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+    plain, sharded = (
+        next((tmp_path / name).glob("*/encoder.safetensors")) for name in ("plain", "sharded")
+    )
+    assert plain.read_bytes() == sharded.read_bytes()
+    photo = next((data / "val").rglob("*.JPEG"))
+    answer = call("reconstruct", sharded, photo, photo, "-o", "out/grid.png", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    with Image.open(tmp_path / "out" / "grid.png") as picture:
+        assert picture.size == (2 * 64 + 4, 3 * 64 + 8)
 
 
 def test_help_takes_less_than_half_a_second(tmp_path):

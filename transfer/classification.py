@@ -16,12 +16,13 @@ from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.encoder import Encoder, load_exactly, read_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.images import eval_view, normalize, train_view
-from mae_bench.kit.loop import epoch_training, train
+from mae_bench.kit.loop import train
 from mae_bench.kit.machine import Machine, start
 from mae_bench.kit.optim import LARS, layer_decay_groups
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.samples import read_samples
+from mae_bench.kit.training import epoch_training
 
 if TYPE_CHECKING:
     from transfer.imagenet_finetune import ImagenetFinetune
@@ -103,6 +104,7 @@ class FineTuning(nn.Module):
             recipe.label_smoothing,
             recipe.erasing,
         )
+        self.micro_multiple = self.mixing.multiple
 
     def forward(
         self, images: UInt8[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]

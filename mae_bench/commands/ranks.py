@@ -1,20 +1,18 @@
 """One job on several ranks: started here with --gpus N, or by a torchrun of the user's."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mae_bench.cli import FAILED, OK, PREFLIGHT
+from mae_bench.cli import FAILED, OK
 from mae_bench.commands.run import prepared
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import Recipe
 from mae_bench.kit.split import share_of, split_batch
 from mae_bench.suite.cost import job_left
-from mae_bench.suite.launch.local import num_gpus
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.status import Lines, result_text
 from mae_bench.suite.store import JOB
@@ -35,15 +33,6 @@ def check_split(recipe: Recipe, compute: Compute) -> None:
         world = int(os.environ.get("WORLD_SIZE", compute.gpus))
         share, micro = share_of(batch_size, world), compute.micro_batch
         split_batch(batch_size, 0, world, share if micro == "auto" else micro)
-
-
-def enough_gpus(compute: Compute) -> int:
-    """Return 3 after saying so if the machine has GPUs, but fewer than asked for."""
-    found = num_gpus()
-    if found == 0 or compute.gpus <= found:
-        return OK
-    print(f"mae-bench: --gpus {compute.gpus}: this machine has {found}", file=sys.stderr)
-    return PREFLIGHT
 
 
 def run_in_ranks(ground: Ground, job: Job) -> int:

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
+from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import unknown
-from mae_bench.suite.launch.local import default_parallel, launch
+from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.status import Bars, Lines, job_name
@@ -53,10 +54,17 @@ def run(words: list[str]) -> int:
     if options.dry_run:
         print_plan(ground)
         return OK
-    code = prepared(ground)
+    compute = ground.site.compute
+    most = default_parallel(compute.gpus)
+    if num_gpus() and options.parallel > most:
+        raise ValueError(
+            f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
+            f"{num_gpus()}, enough for {most}"
+        )
+    code = prepared(ground) or enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(ground, options.parallel or default_parallel(ground.site.compute.gpus))
+    failed = run_jobs(ground, options.parallel or most)
     write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
@@ -77,6 +85,15 @@ def named_suite(name: str) -> Suite:
     if name.endswith(".toml"):
         return read_suite(Path(name))
     raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
+
+
+def enough_gpus(compute: Compute) -> int:
+    """Return 3 after saying so if the machine has GPUs, but fewer than asked for."""
+    found = num_gpus()
+    if found == 0 or compute.gpus <= found:
+        return OK
+    print(f"mae-bench: {compute.gpus} GPUs asked for (--gpus): {found} found", file=sys.stderr)
+    return PREFLIGHT
 
 
 def prepared(ground: Ground) -> int:

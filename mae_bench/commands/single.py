@@ -12,8 +12,8 @@ import tyro
 
 from mae_bench.cli import COMMANDS, FAILED, OK, USAGE
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.ranks import check_split, enough_gpus, in_ranks, run_in_ranks
-from mae_bench.commands.run import prepared, run_jobs
+from mae_bench.commands.ranks import check_split, in_ranks, run_in_ranks
+from mae_bench.commands.run import enough_gpus, prepared, run_jobs
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import ENCODER
 from mae_bench.core.job import Checkpoint, Job

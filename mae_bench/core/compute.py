@@ -1,4 +1,7 @@
-"""How a training run uses its machine: speed and memory, never the numbers beyond rounding."""
+"""How a training run uses its machine: speed and memory, never the recipe.
+
+MAE's numbers change by rounding alone; mixup, stochastic depth and batch norm see micro-batches.
+"""
 
 import dataclasses
 import json

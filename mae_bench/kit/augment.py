@@ -41,14 +41,28 @@ class Mixing:
             )
         self.erasing = erasing
 
+    @property
+    def multiple(self) -> int:
+        """What the number of images must be a multiple of: mixing pairs them."""
+        return 1 if self.mix is None else 2
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(
         self, images: Float[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch 3 side side"], Float[Tensor, "batch classes"]]:
-        """Return images (erased, then mixed) and their soft targets."""
+        """Return images (erased, then mixed) and their soft targets.
+
+        It is left out of compilation, which would draw other random numbers.
+        """
         if self.erasing > 0:
             erase = RandomErasing(self.erasing, mode="pixel", device=images.device)
             images = erase(images)
-        if self.mix is not None and len(images) % 2 == 0:
+        if self.mix is not None:
+            if len(images) % 2:
+                raise ValueError(
+                    f"mixup and cutmix need an even micro-batch, got {len(images)} images; set "
+                    "--micro-batch"
+                )
             mixed: tuple[Tensor, Tensor] = self.mix(images, labels)
             return mixed
         return images, self._smoothed(labels)

@@ -41,6 +41,9 @@ class Checkpoints:
                 f"no room for the checkpoint of step {step}: {len(content)} bytes needed in "
                 f"{self.folder}; the one before is kept: free the space and start again"
             ) from error
+        for path in self.folder.glob(f"step-{step:09d}-*.pt"):
+            if digest not in path.name:  # of the same step, before the run went back to it
+                path.unlink()
         for old in self._files()[self.keep :]:
             old.unlink()
 

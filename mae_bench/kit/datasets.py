@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ class Views(Dataset[tuple[Tensor, int, int]]):
             label = int(self.samples.labels[taken])
             return self.view(pixels, rng), label, -1 if taken == index else index
         raise ValueError(
-            f"{self.samples.name(index)} and {TRIES - 1} images after it cannot be read: {last}"
+            f"{self.samples.name(index)} and {TRIES - 1} images after it cannot be read: {last}; "
+            "copy the data again"
         )
 
 
@@ -108,18 +110,16 @@ class Feed:
 
     def __init__(self, views: Views, order: Order, workers: int = -1) -> None:
         self.views, self.order, self.workers = views, order, workers
-        self.unreadable: list[str] = []
-        """Names of the images that could not be read so far, each once."""
+        self.unreadable: dict[int, str] = {}
+        """Index and name of the images that could not be read so far."""
 
     def batches(self, start: int, detour: int, split: Split) -> Iterator[Batch]:
         """Yield the rank's micro-batches from step `start` to the end of the run."""
         places = BatchesFrom(self.order, start, split, detour)
         loader = DataLoader(self.views, batch_sampler=places, **loader_options(self.workers))
-        known: set[int] = set()
         for images, labels, unreadable in loader:
-            new = set(unreadable[unreadable >= 0].tolist()) - known
-            known |= new
-            self.unreadable += [self.views.samples.name(index) for index in sorted(new)]
+            for index in unreadable[unreadable >= 0].tolist():
+                self.unreadable[index] = self.views.samples.name(index)
             yield images, labels
 
 
@@ -155,11 +155,13 @@ def loader_options(workers: int = -1) -> dict[str, object]:
     return {
         "num_workers": workers,
         "pin_memory": cuda,
-        "worker_init_fn": _one_thread,
+        "worker_init_fn": _start_worker,
         **prefetch,
     }
 
 
-def _one_thread(worker: int) -> None:
-    """Keep a worker to one core: there are as many workers as cores."""
+def _start_worker(worker: int) -> None:
+    """Keep a worker to one core, and alive on signals to the whole job: the run saves itself."""
     torch.set_num_threads(1)
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

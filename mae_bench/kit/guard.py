@@ -6,6 +6,8 @@ from collections import deque
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,13 @@ class Guard:
     for others the loss is read at once. The losses are read `LAG_ON_GPU` steps late on a GPU.
     """
 
-    def __init__(self, optimizer: Optimizer, device: torch.device, limit: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, device: torch.device, limit: int, check_gradients: bool = False
+    ) -> None:
         self.optimizer = optimizer
         self.limit = limit
+        self.check_gradients = check_gradients
+        """In half precision a gradient can overflow though the loss is finite."""
         self.lag = LAG_ON_GPU if device.type == "cuda" else 0
         self.fused = all(group.get("fused") for group in optimizer.param_groups)
         self.waiting: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
@@ -31,13 +37,26 @@ class Guard:
         """Steps left out over the whole run."""
         self.in_row = 0
 
-    def step(self, loss: Tensor) -> None:
-        """Take the optimiser's step unless the loss is not finite."""
+    def step(self, loss: Tensor) -> Tensor:
+        """Take the optimiser's step unless the loss is not finite; return the loss, or NaN then.
+
+        Where gradients are checked, NaN stands also for a gradient that is not finite.
+        """
+        if self.check_gradients:
+            loss = torch.where(self._norm().isfinite(), loss, torch.nan)
         if self.fused:
             self.optimizer.found_inf = (~loss.isfinite()).float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif bool(loss.isfinite()):
             self.optimizer.step()
+        return loss
+
+    def _norm(self) -> Tensor:
+        """Return the norm of all gradients, on the device."""
+        groups = self.optimizer.param_groups
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm(gradients)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def watch(self, step: int, loss: Tensor) -> float | None:
         """Note the loss of a step and return the newest loss that can be read, or None."""
@@ -64,6 +83,13 @@ class Guard:
             self.skipped += 1
             log.warning("step %d left out: its loss is %s", step, value)
         return value
+
+    def read_all(self) -> float | None:
+        """Return the newest loss after counting all that were not read yet; None if all were."""
+        newest = None
+        while self.waiting:
+            newest = self.read()
+        return newest
 
     @property
     def diverged(self) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Keeper:
         """Signals received so far: pace.stop_signals fills it."""
         self.extra: dict[str, Any] = {}
         """What the rest of the run depends on besides module and optimizer; plain values."""
+        self.before_save: Callable[[], None] = lambda: None
+        """Called before each save, to bring `extra` up to date."""
         self.logs_fail = False
         self.board = _board(out) if machine.compute.tensorboard and self.ranks.first else None
         self.start = self.resume()
@@ -74,25 +77,35 @@ class Keeper:
                 log.warning("progress is not logged any more: %s", error)
             self.logs_fail = True
 
-    def save_or_stop(self, step: int, more: int = 0) -> int:
-        """Save if it is time, and on a signal to any rank save and exit; return the sum of `more`.
+    def save_or_stop(self, step: int) -> None:
+        """Save if it is time, and on a signal save and exit with 75."""
+        stop, save, _ = self.agree(step)
+        if stop or save:
+            self.save(step)
+        if stop:
+            self.leave(step)
 
-        The last step is always saved.
+    def agree(self, step: int, more: int = 0) -> tuple[bool, bool, int]:
+        """Return whether to stop, whether to save, and the sum of `more`, the same on all ranks.
+
+        A run stops on a signal to any rank; the last step is saved and not stopped at.
         """
         due = self.ranks.first and self.pace.save_due()
         stopped, save, total = self.ranks.total(bool(self.stopped), due, more)
         last = step == self.steps
-        if stopped or save or last:
-            self.save(step)
-        if stopped and not last:
-            names = f"signal {self.stopped[0]}" if self.stopped else "a signal to another rank"
-            log.info("stopped by %s after step %d; state saved", names, step)
-            raise SystemExit(REQUEUE)
-        return total
+        return bool(stopped) and not last, bool(save) or last, total
+
+    def leave(self, step: int) -> None:
+        """End this process with exit code 75, all ranks together."""
+        self.ranks.wait()  # torchrun kills the first rank 30 s after another has left
+        what = f"signal {self.stopped[0]}" if self.stopped else "a signal to another rank"
+        log.info("stopped by %s after step %d; state saved", what, step)
+        raise SystemExit(REQUEUE)
 
     def save(self, step: int) -> None:
         """Write a checkpoint; every rank must call it."""
         with self.pace.saving():
+            self.before_save()
             state = full_state(self.module, self.optimizer)
             if self.ranks.first:
                 self.checkpoints.save(step, {**state, "step": step, "extra": self.extra})

@@ -3,9 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,82 +11,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mae_bench.core.files import record_facts
-from mae_bench.core.recipe import Context, fields_of
-from mae_bench.kit.datasets import Batch, Feed, Order, Views
-from mae_bench.kit.epochs import EpochFields
+from mae_bench.kit.datasets import Batch
 from mae_bench.kit.facts import peak_flops
 from mae_bench.kit.guard import Guard
 from mae_bench.kit.keeper import Keeper
-from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.parallel import (
     Module,
     copies,
     fitting_micro_batch,
     gradients,
-    parameter_bytes,
     whole,
 )
 from mae_bench.kit.randomness import seed_globals
-from mae_bench.kit.schedule import WarmupCosine, scaled_lr
 from mae_bench.kit.split import Split, share_of, split_batch
+from mae_bench.kit.training import Training
 
 log = logging.getLogger(__name__)
-
-Batches = Callable[[int, int, Split], Iterator[Batch]]
-"""(first step, number of times the run went back, split) -> this rank's micro-batches."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training run: where it lives, how long it is and how it is fed."""
-
-    out: Path
-    seed: int
-    steps: int
-    steps_per_epoch: int
-    batch_size: int
-    batches: Batches
-    lr_at: Callable[[float], float]
-    """Fractional epoch -> learning rate, multiplied by a group's `lr_scale` if it has one."""
-    machine: Machine
-    identity: dict[str, Any] = field(default_factory=dict)
-    """What a checkpoint must agree with to be resumed."""
-    image_size: int = 0
-    """Side of the images, to try how many fit."""
-    watch: Callable[[int], dict[str, float]] | None = None
-    """Called on the first rank after each epoch with the number of epochs done; values to log."""
-    unreadable: Callable[[], list[str]] = list
-    """Names of the images that could not be read so far, on this rank."""
-    most_unreadable: int = 0
-
-
-def epoch_training(recipe: EpochFields, ctx: Context, views: Views, machine: Machine) -> Training:
-    """Return the run of the recipe's epochs over the views, in ctx.out."""
-    order = Order(len(views.samples), recipe.batch_size, recipe.epochs, ctx.seed)
-    lr = scaled_lr(recipe.lr_per_256, recipe.batch_size)
-    schedule = WarmupCosine(lr, recipe.min_lr, recipe.warmup_epochs, recipe.epochs)
-    feed = Feed(views, order, machine.compute.workers)
-    return Training(
-        out=ctx.out,
-        seed=ctx.seed,
-        steps=order.steps_per_epoch * recipe.epochs,
-        steps_per_epoch=order.steps_per_epoch,
-        batch_size=recipe.batch_size,
-        batches=feed.batches,
-        lr_at=schedule.at,
-        machine=machine,
-        identity={
-            "recipe": recipe.name,
-            "version": recipe.version,
-            **fields_of(recipe),
-            "seed": ctx.seed,
-            "images": len(views.samples),
-        },
-        image_size=recipe.image_size,
-        unreadable=lambda: feed.unreadable,
-        most_unreadable=int(machine.compute.bad_images * len(views.samples)),
-    )
 
 
 def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
@@ -117,8 +56,13 @@ class _Run:
         share_of(training.batch_size, self.ranks.world)
         self.keeper = Keeper(training.out, training.steps, module, optimizer, self.machine)
         self.keeper.same_run(training.identity, compute.force)
-        self.guard = Guard(optimizer, self.ranks.device, compute.nonfinite)
+        half = self.machine.dtype != torch.float32
+        self.guard = Guard(optimizer, self.ranks.device, compute.nonfinite, check_gradients=half)
         self.guard.skipped = self.keeper.extra.get("skipped", 0)
+        self.named: dict[int, str] = self.keeper.extra.get("unreadable", {})
+        """Unreadable images of all ranks."""
+        self.unreadable = 0
+        self.keeper.before_save = self._note
         self.scaler = torch.amp.GradScaler(
             self.ranks.device.type, enabled=self.machine.dtype == torch.float16
         )
@@ -129,7 +73,6 @@ class _Run:
         if self.machine.compiles:
             module.compile(dynamic=False)
         self.waited = 0.0
-        self.unreadable = 0
 
     def go(self) -> None:
         """Take all steps that are left."""
@@ -143,8 +86,7 @@ class _Run:
                 step += 1
                 read = self.guard.watch(step, loss)
                 if step == self.training.steps:
-                    while (later := self.guard.read()) is not None:
-                        read = later
+                    read = self.guard.read_all() or read
                 if self.guard.diverged:
                     step = self._go_back(step)
                     batches, since, first = self._batches(step), time.monotonic(), step
@@ -170,7 +112,7 @@ class _Run:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
-            self.guard.step(loss)
+            loss = self.guard.step(loss)
         self.optimizer.zero_grad(set_to_none=True)
         if hasattr(self.module, "after_step"):
             self.module.after_step((step + 1) / training.steps)
@@ -197,10 +139,12 @@ class _Run:
     def _split(self) -> Split:
         """Return this rank's part of each batch, by the setting or by trying what fits."""
         size, world = self.training.batch_size, self.ranks.world
-        micro = self.machine.compute.micro_batch
+        micro, before = self.machine.compute.micro_batch, self.keeper.extra.get("split")
+        if micro == "auto" and before is not None and before[0] == world:
+            micro = before[1]  # some draws depend on it: a resumed run goes on as it began
         if micro == "auto":
             micro = fitting_micro_batch(
-                share_of(size, world), self.ranks, self._attempt, parameter_bytes(self.module)
+                self.module, share_of(size, world), self.ranks, self._attempt
             )
         return split_batch(size, self.ranks.rank, world, micro)
 
@@ -227,23 +171,32 @@ class _Run:
     def _after(self, step: int) -> None:
         """Watch at the end of an epoch, save or stop when it is time, count unreadable images."""
         training, keeper = self.training, self.keeper
-        keeper.extra["skipped"] = self.guard.skipped
-        if self.scaler.is_enabled():
-            keeper.extra["scaler"] = self.scaler.state_dict()
         if training.watch is not None and step % training.steps_per_epoch == 0:
             if self.ranks.first:
                 keeper.log(step, **training.watch(step // training.steps_per_epoch))
             self.ranks.wait()
-        names = training.unreadable()
-        for name in names[self.unreadable :]:
-            log.warning("unreadable image, another is taken: %s", name)
-        self.unreadable = len(names)
-        found = keeper.save_or_stop(step, self.unreadable)
-        if found > training.most_unreadable:
+        found = training.unreadable()
+        stop, save, new = keeper.agree(step, len(found) - self.unreadable)
+        if new:
+            self._count_unreadable(found)
+            self.unreadable = len(found)
+        if stop or save:
+            self.guard.read_all()
+            if self.guard.in_row == 0:  # weights that gave such a loss may be spoilt
+                keeper.save(step)
+        if stop:
+            keeper.leave(step)
+
+    def _count_unreadable(self, found: dict[int, str]) -> None:
+        """Name the images that could not be read, over all ranks; ValueError if there are many."""
+        names = self.named | self.ranks.union(found)
+        for index in names.keys() - self.named.keys():
+            log.warning("unreadable image, another is taken: %s", names[index])
+        self.named = names
+        if len(names) > self.training.most_unreadable:
             raise ValueError(
-                f"{found} unreadable images, at most {training.most_unreadable} allowed "
-                f"(--bad-images); the last: {(names or ['named in another rank'])[-1]}; mend or "
-                "remove them"
+                f"{len(names)} unreadable images, at most {self.training.most_unreadable} allowed "
+                f"(--bad-images), such as {next(iter(names.values()))}; mend or remove them"
             )
 
     def _go_back(self, step: int) -> int:
@@ -259,10 +212,21 @@ class _Run:
             )
         step = self.keeper.resume() or step
         self.keeper.extra["went_back"] = 1
+        self.ranks.wait()  # until all have read what the save may replace
         self.guard.forget()
         self.keeper.save(step)
         log.warning("%d losses in a row not finite: back to step %d, other order", in_row, step)
         return step
+
+    def _note(self) -> None:
+        """Bring up to date what a checkpoint holds besides the weights and moments."""
+        extra = self.keeper.extra
+        extra["identity"] = self.training.identity
+        extra["skipped"] = self.guard.skipped
+        extra["unreadable"] = self.named
+        extra["split"] = [self.split.world, self.split.micro]
+        if self.scaler.is_enabled():
+            extra["scaler"] = self.scaler.state_dict()
 
     def _log(self, step: int, loss: float | None, steps: int, seconds: float) -> None:
         """Write how the run goes."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -111,20 +111,35 @@ def load_full_state(module: nn.Module, optimizer: Optimizer, state: dict[str, An
 
 
 def fitting_micro_batch(
-    share: int, ranks: Ranks, attempt: Callable[[int], None], parameter_bytes: int
+    module: nn.Module, share: int, ranks: Ranks, attempt: Callable[[int], None]
 ) -> int:
     """Return the largest divisor of a rank's share whose forward and backward pass fits.
 
-    `attempt(micro)` runs one on made-up images. On a CPU nothing is tried: at most 256.
+    `attempt(micro)` runs one on made-up images; the two moments of AdamW are added, since this
+    comes before the first step. On a CPU nothing is tried: at most 256. A module that says so by
+    `micro_multiple` gets a multiple of that. Raises ValueError for a sharded module on a GPU, which
+    a failed try would leave in disorder, and if nothing fits.
     """
+    multiple = getattr(module, "micro_multiple", 1)
+    possible = [d for d in divisors(share) if d % multiple == 0]
+    if not possible:
+        raise ValueError(
+            f"each rank takes {share} images of a batch, and this recipe needs a multiple of "
+            f"{multiple} (mixup mixes pairs); change --gpus"
+        )
     if ranks.device.type == "cpu":
-        return max(d for d in divisors(share) if d <= MOST_ON_CPU)
+        return max([d for d in possible if d <= MOST_ON_CPU], default=possible[0])
+    if isinstance(module, FSDPModule):
+        raise ValueError(
+            "--shard fsdp needs --micro-batch N: what fits cannot be tried with shards"
+        )
     total = torch.cuda.get_device_properties(ranks.device).total_memory * MEMORY_SHARE
-    for micro in reversed([d for d in divisors(share) if d <= MOST_ON_GPU]):
+    moments = 2 * sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+    for micro in reversed([d for d in possible if d <= MOST_ON_GPU] or possible[:1]):
         torch.cuda.reset_peak_memory_stats()
         try:
             attempt(micro)
-            fits = torch.cuda.max_memory_allocated() + 2 * parameter_bytes < total
+            fits = torch.cuda.max_memory_allocated() + moments < total
         except torch.OutOfMemoryError:
             fits = False
         torch.cuda.empty_cache()
@@ -132,12 +147,6 @@ def fitting_micro_batch(
             log.info("micro-batch %d of %d images a rank", micro, share)
             return micro
     raise ValueError(
-        "not even one image fits into the GPU's memory; use --recompute, --shard fsdp on several "
-        "GPUs, or a smaller --arch"
+        "not even the smallest micro-batch fits into the GPU's memory; use --recompute, --shard "
+        "fsdp on several GPUs, or a smaller --arch"
     )
-
-
-def parameter_bytes(module: nn.Module) -> int:
-    """Return the bytes of the parameters that are trained."""
-    sizes: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    return sum(p.numel() * p.element_size() for p in sizes)

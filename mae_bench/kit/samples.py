@@ -58,7 +58,7 @@ class Samples:
 
 
 def read_samples(root: Path, split: str) -> Samples:
-    """Return the images of root/split, sorted by class and name or in the order of the shards.
+    """Return the images of root/split, sorted by class and name.
 
     The listing is kept in the user's cache until a folder or shard changes, since a network file
     system takes minutes to list ImageNet. Raises ValueError if there is no image.
@@ -126,12 +126,13 @@ def _scan_shards(root: Path, folder: Path) -> Samples:
             f"{folder}: label {max(labels)} found, but {root / CLASSES} names {len(classes)} "
             "classes; labels count from 0"
         )
+    order = np.lexsort((np.array(names, dtype=bytes), labels))  # as in folders, the same batches
     return Samples(
         folder,
-        np.array(names, dtype=bytes),
-        np.array(labels, dtype=np.int64),
+        np.array(names, dtype=bytes)[order],
+        np.array(labels, dtype=np.int64)[order],
         tuple(classes),
-        np.array(spans, dtype=np.int64).reshape(-1, 3),
+        np.array(spans, dtype=np.int64).reshape(-1, 3)[order],
         tuple(shards),
     )
 

@@ -90,8 +90,15 @@ def _fail(folder: Path, error: Exception) -> None:
     """Leave why the job failed; of several ranks the first to fail knows best."""
     traceback.print_exc()
     if not (folder / FAILURE).exists():
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        write_json(folder / FAILURE, {"message": message, "traceback": traceback.format_exc()})
+        write_json(
+            folder / FAILURE, {"message": _message(error), "traceback": traceback.format_exc()}
+        )
+
+
+def _message(error: Exception) -> str:
+    """Return the error in one line; of one that a worker process caught, what it caught."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[-1] if lines[0].startswith("Caught ") else f"{type(error).__name__}: {lines[0]}"
 
 
 def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
@@ -213,7 +220,8 @@ def main() -> None:
     num_ranks = read_compute(folder).gpus
     if num_ranks > 1 and "RANK" not in os.environ:
         sys.exit(run_ranks(folder, num_ranks))
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: sys.exit(75))
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout
     )

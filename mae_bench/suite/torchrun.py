@@ -35,8 +35,8 @@ def run_ranks(folder: Path, num_ranks: int) -> int:
 
         def forward(number: int, frame: FrameType | None) -> None:
             received.append(number)
-            for rank in children(torchrun.pid):
-                os.kill(rank, number)
+            for process in children(torchrun.pid) or [torchrun.pid]:
+                os.kill(process, number)
 
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             signal.signal(number, forward)

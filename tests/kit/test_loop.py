@@ -11,12 +11,15 @@ from torch import nn
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import last_progress
 from mae_bench.kit import pace
+from mae_bench.kit.augment import Mixing
 from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.datasets import Order
+from mae_bench.kit.guard import Guard
 from mae_bench.kit.keeper import ALONE
-from mae_bench.kit.loop import Training, train
+from mae_bench.kit.loop import train
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.split import split_batch
+from mae_bench.kit.training import Training
 
 
 class Noisy(nn.Module):
@@ -203,6 +206,55 @@ def test_all_checkpoints_damaged_is_an_error_and_no_fresh_start(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"every checkpoint in .* is damaged"):
             checkpoints.newest()
+
+
+def test_a_step_saved_again_replaces_the_one_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for number in range(6):
+        checkpoints.save(3, {"step": 3, "number": number})
+        assert checkpoints.newest()["number"] == number
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gradient_that_is_not_finite_keeps_the_step_out_in_half_precision(fused):
+    layer = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=fused)
+    guard = Guard(optimizer, torch.device("cpu"), limit=3, check_gradients=True)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.tensor([[1.0, float("inf")]])
+    assert guard.step(torch.tensor(0.5)).isnan()
+    assert torch.equal(layer.weight, before)
+    layer.weight.grad = torch.ones(1, 2)
+    assert guard.step(torch.tensor(0.5)) == 0.5
+    assert not torch.equal(layer.weight, before)
+
+
+def test_weights_after_a_bad_loss_are_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(pace, "SAVE_SHARE", float("inf"))
+    module, optimizer, training = build(tmp_path, keep=20)
+    module.bad_steps = (5, 6)
+    train(module, optimizer, training)
+    saved = sorted(int(p.name[5:14]) for p in (tmp_path / "checkpoints").iterdir())
+    assert saved == [1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+
+
+def test_a_resumed_run_keeps_its_micro_batch(tmp_path):
+    module, optimizer, training = build(tmp_path, micro_batch=2)
+    module.signal_after = 9
+    with pytest.raises(SystemExit):
+        train(module, optimizer, training)
+    module, optimizer, training = build(tmp_path)
+    train(module, optimizer, training)
+    assert {len(images) for images in module.seen} == {2}
+
+
+def test_mixing_refuses_an_odd_number_of_images():
+    mixing = Mixing(4, mixup=0.8, cutmix=1.0, smoothing=0.1, erasing=0.0)
+    assert mixing.multiple == 2
+    with pytest.raises(ValueError, match="even micro-batch, got 3 images"):
+        mixing(torch.zeros(3, 3, 8, 8), torch.zeros(3, dtype=torch.long))
 
 
 def test_a_full_disk_keeps_the_old_checkpoint_and_says_how_much_is_needed(tmp_path, monkeypatch):

@@ -79,7 +79,9 @@ def test_shards_hold_the_same_images_and_labels(tree, tmp_path):
     assert check("imagenet", tmp_path / "shards") == []
     for split in ("train", "val"):
         sharded, plain = (read_samples(root, split) for root in (tmp_path / "shards", tree))
-        assert everything(sharded) == everything(plain)
+        for i in range(len(plain)):  # in the same order, so that both give the same batches
+            assert sharded.labels[i] == plain.labels[i]
+            assert sharded.read(i) == plain.read(i)
         assert sharded.classes == plain.classes
         assert decode(sharded.read(3)).shape == (3, 9, 7)
 
@@ -109,7 +111,7 @@ def test_shards_of_others_are_read_with_numbers_for_classes(tmp_path):
     found = read_samples(tmp_path, "train")
     assert found.classes == ("0", "1")
     assert everything(found) == [(0, b"2"), (1, b"1")]
-    assert found.name(0) == f"{tmp_path}/train/x.tar/a.jpg"
+    assert found.name(1) == f"{tmp_path}/train/x.tar/a.jpg"
 
 
 def test_a_broken_shard_is_named(tree, tmp_path):

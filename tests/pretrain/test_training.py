@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from mae_bench.kit.datasets import Views
 from mae_bench.kit.images import eval_view
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.scene_files import make_demo
+from mae_bench.suite.execute import execute
 from pretrain.mae import MAE
 from pretrain.supervised import Supervised
 
@@ -108,15 +110,16 @@ def test_two_ranks_with_accumulation_too(tmp_path, data, whole):
     assert_same(whole, run_ranks(tmp_path / "both", data, gpus=2, micro_batch=4))
 
 
-@pytest.mark.parametrize("settings", [{"workers": 2}, {"recompute": True}])
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"recompute": True}, {"compile": "on"}])
 def test_how_the_machine_is_used_does_not_change_the_weights(
     tmp_path, data, whole, log_all, settings
 ):
     assert_same(whole, run(tmp_path / "other", data, **settings))
 
 
-def test_bf16_stays_close(tmp_path, data, whole, log_all):
-    found, _ = run(tmp_path / "bf16", data, precision="bf16")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_close(tmp_path, data, whole, log_all, precision):
+    found, _ = run(tmp_path / "half", data, precision=precision)
     assert found[-1] == pytest.approx(whole[0][-1], rel=0.02)
     assert found != whole[0]
 
@@ -135,17 +138,20 @@ def test_killed_at_random_points_the_run_ends_with_the_same_bits(tmp_path, data)
     assert all(torch.equal(killed[name], tensor) for name, tensor in whole.items())
 
 
-def test_an_unreadable_image_is_replaced_named_and_counted(tmp_path, data, log_all, caplog):
+@pytest.fixture
+def damaged(tmp_path, data):
+    """Return a copy of the data in which two training images are cut, and their paths."""
     copy = tmp_path / "data"
-    samples = read_samples(data, "train")
-    for split in ("train", "val"):
-        for path in (data / split).rglob("*.JPEG"):
-            target = copy / split / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    broken = [copy / "train" / samples.names[i].decode() for i in (5, 63)]
+    shutil.copytree(data, copy)
+    names = read_samples(data, "train").names
+    broken = [copy / "train" / names[i].decode() for i in (5, 63)]
     for path in broken:
         path.write_bytes(path.read_bytes()[:200])
+    return copy, broken
+
+
+def test_an_unreadable_image_is_replaced_named_and_counted(tmp_path, damaged, log_all, caplog):
+    copy, broken = damaged
     with pytest.raises(
         ValueError, match=r"2 unreadable images, at most 0 allowed \(--bad-images\)"
     ):
@@ -156,6 +162,31 @@ def test_an_unreadable_image_is_replaced_named_and_counted(tmp_path, data, log_a
     views = Views(read_samples(copy, "train"), eval_view(64), seed=0)
     assert torch.equal(views[0, 5][0], views[0, 6][0])
     assert views[0, 63][2] == 63
+
+
+def test_a_worker_that_finds_nothing_readable_names_the_file(tmp_path, data):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    for path in (copy / "train").rglob("*.JPEG"):
+        path.write_bytes(b"")
+    out = tmp_path / "out"
+    out.mkdir()
+    write_compute(out, Compute(workers=1))
+    fields = {"key": "k", "target": "pretrain.mae:MAE", "fields": FIELDS, "seed": 0}
+    job = fields | {"data": str(copy), "encoder": None, "identity": {}}
+    (out / "job.json").write_text(json.dumps(job))
+    assert execute(out) == 1
+    message = json.loads((out / "failure.json").read_text())["message"]
+    assert f"{copy}/train/" in message
+    assert "cannot be read: the file is empty; copy the data again" in message
+
+
+def test_unreadable_images_are_counted_once_over_all_ranks(tmp_path, damaged):
+    copy, broken = damaged
+    allowed = 2.5 / 64  # each of the two images is met by both ranks in the course of five epochs
+    losses, _ = run_ranks(tmp_path / "out", copy, gpus=2, bad_images=allowed)
+    assert len(losses) == 20
+    assert len(broken) == 2
 
 
 def test_the_neighbours_are_watched(tmp_path, data, log_all):

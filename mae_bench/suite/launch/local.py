@@ -84,6 +84,13 @@ def default_parallel(gpus: int = 1) -> int:
     return max(1, devices // gpus)
 
 
+def gpus_of(slot: int, gpus: int) -> str:
+    """Return CUDA_VISIBLE_DEVICES for the job in that slot, `gpus` devices to a slot."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = list(map(str, range(num_gpus()))) if visible is None else visible.split(",")
+    return ",".join(name.strip() for name in names[slot * gpus : (slot + 1) * gpus])
+
+
 def num_gpus() -> int:
     """Return the number of NVIDIA GPUs that this process may use, without loading torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -157,9 +164,8 @@ def _process(state: Launch, job: Job) -> Process:
     threads = max(1, len(os.sched_getaffinity(0)) // state.parallel)
     environment = os.environ | {DIES_WITH_PARENT: str(os.getpid())}
     environment.setdefault("OMP_NUM_THREADS", str(threads))
-    if num_gpus() and compute.gpus == 1:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = visible[slot] if any(visible) else str(slot)
+    if num_gpus():
+        environment["CUDA_VISIBLE_DEVICES"] = gpus_of(slot, state.ground.site.compute.gpus)
     with (folder / LOG).open("ab") as log:
         popen = subprocess.Popen(
             [python, "-m", "mae_bench.suite.execute", folder],

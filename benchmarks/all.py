@@ -1,0 +1,37 @@
+"""Runs every benchmark that suits this machine, one after another: python benchmarks/all.py"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ON_CPU = (
+    ("pretrain_step.py", "--batch", "4"),
+    ("pretrain_step.py", "--batch", "16"),
+    ("image_loader.py",),
+    ("checkpointing.py",),
+)
+ON_GPU = (
+    *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
+    ("pretrain_step.py", "--arch", "vit_large_patch16", "--batch", "512"),
+    ("pretrain_step.py", "--arch", "vit_huge_patch14", "--batch", "256"),
+    ("fed_training.py",),
+    ("image_loader.py",),
+    ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
+)
+
+
+def main() -> None:
+    """Run them; a script that fails does not keep the others from running."""
+    failed = []
+    for script, *words in ON_GPU if torch.cuda.is_available() else ON_CPU:
+        path = Path(__file__).with_name(script)
+        if subprocess.run([sys.executable, path, *words], check=False).returncode:
+            failed.append(" ".join([script, *words]))
+    if failed:
+        sys.exit("failed: " + "; ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
