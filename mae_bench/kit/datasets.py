@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -161,7 +162,19 @@ def loader_options(workers: int = -1) -> dict[str, object]:
 
 
 def _start_worker(worker: int) -> None:
-    """Keep a worker to one core, and alive on signals to the whole job: the run saves itself."""
+    """Keep a worker to one core, and let only its parent end it.
+
+    A signal to the whole job must not: the run takes its step to the end and saves itself.
+    """
     torch.set_num_threads(1)
-    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    threading.Thread(target=_obey_parent, args=(numbers,), daemon=True).start()
+
+
+def _obey_parent(numbers: tuple[signal.Signals, ...]) -> None:
+    """Wait for a signal from the parent process and end; those of others are taken and dropped."""
+    parent = os.getppid()
+    while signal.sigwaitinfo(numbers).si_pid != parent:
+        pass
+    os._exit(0)

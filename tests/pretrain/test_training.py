@@ -1,8 +1,11 @@
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +158,28 @@ def damaged(tmp_path, data):
     for path in broken:
         path.write_bytes(path.read_bytes()[:200])
     return copy, broken
+
+
+def test_a_signal_to_the_whole_job_spares_the_workers_until_the_state_is_saved(tmp_path, data):
+    write_compute(tmp_path, Compute(workers=2))
+    command = [sys.executable, DRIVE, tmp_path, data, json.dumps(FIELDS | {"epochs": 500})]
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tmp_path / "metrics.jsonl").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGTERM)
+    error = run.communicate(timeout=60)[1]
+    assert run.returncode == 75, error
+    assert list((tmp_path / "checkpoints").glob("step-*.pt"))
+
+
+def test_a_run_that_fails_ends_its_workers(tmp_path, damaged):
+    copy, _ = damaged
+    write_compute(tmp_path, Compute(workers=2))
+    command = [sys.executable, DRIVE, tmp_path, copy, json.dumps(FIELDS | {"epochs": 500})]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.returncode == 1
+    assert "unreadable images, at most 0 allowed" in answer.stderr
 
 
 def test_an_unreadable_image_is_replaced_named_and_counted(tmp_path, damaged, log_all, caplog):
