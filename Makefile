@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint unit venv lock clean-venv
+.PHONY: help demo test lint unit benchmarks venv lock clean-venv
 
 help:
 	@echo "make demo   install into .venv and run the demo suite to its leaderboard"
 	@echo "make test   install into .venv, check style, types and layers, run all tests"
 	@echo "make lint   the checks without the tests"
 	@echo "make unit   the tests without the checks"
+	@echo "make benchmarks  the speed figures that this machine can give"
 	@echo "make venv   only install"
 	@echo "make lock   pin the newest versions again (needs uv)"
 
@@ -30,6 +31,9 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/all.py
 
 venv: $(STAMP)
 
