@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Metric, Resources, require
-from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class MAE(PretrainRecipe):
         Metric("loss", "masked-patch MSE", unit="", higher_is_better=False, digits=4),
     )
     resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=260.0)
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     epochs: int = 1600
     warmup_epochs: int = 40

@@ -18,6 +18,7 @@ class RandomInit:
     dataset: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = ()
     resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=5.0)
+    published_archs: ClassVar[tuple[str, ...]] = tuple(ARCHS)
 
     arch: str = "vit_large_patch16"
     """Encoder size, one of `mae-bench list`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mae_bench.core.recipe import Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Supervised(PretrainRecipe):
     version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=110.0)
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     epochs: int = 200
     warmup_epochs: int = 20

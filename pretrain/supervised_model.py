@@ -9,9 +9,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
-from mae_bench.kit.classifier import Classifier, top1_accuracy
-from mae_bench.kit.datasets import Views, eval_batches
+from mae_bench.kit.classifier import Classifier
+from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import encoder_shapes
+from mae_bench.kit.evaluation import PREDICTIONS, predict
 from mae_bench.kit.images import View, eval_view, normalize, train_view
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import named_spec
@@ -66,7 +67,9 @@ class SupervisedObjective(nn.Module):
     def finish(self, data: Path, out: Path) -> dict[str, float]:
         """Return the top-1 accuracy of the kept model on the validation images."""
         views = Views(read_samples(data, "val"), eval_view(self.recipe.image_size), seed=0)
-        return {"top1": top1_accuracy(self._kept(), eval_batches(views))}
+        predictions = predict(self._kept(), views)
+        predictions.write(out / PREDICTIONS)
+        return {"top1": predictions.accuracy()}
 
     def _kept(self) -> Classifier:
         """Return the averaged model, or the trained one where nothing is averaged."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Ade20kUperNet:
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
     )
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS[:2]
 
     taps: tuple[int, ...] = (3, 5, 7, 11)
     """The four blocks whose outputs are taken, counted from 0; ViT-L: 7, 11, 15, 23."""

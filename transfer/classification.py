@@ -1,7 +1,7 @@
-"""Fine-tuning and linear probing of an encoder on an ImageNet-style folder."""
+"""Classifiers on an ImageNet-style folder: how they are built, fine-tuned and scored."""
 
 import dataclasses
-from pathlib import Path
+import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,83 +11,90 @@ from torch import Tensor, nn
 from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
-from mae_bench.kit.classifier import Classifier, Pool, top1_accuracy
-from mae_bench.kit.datasets import Views, eval_batches
+from mae_bench.kit.classifier import Classifier, Pool
+from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import Encoder, load_exactly, read_encoder
+from mae_bench.kit.evaluation import PREDICTIONS, Predictions, predict
 from mae_bench.kit.facts import encoder_facts
+from mae_bench.kit.fit import at_image_size
 from mae_bench.kit.images import eval_view, normalize, train_view
 from mae_bench.kit.loop import train
 from mae_bench.kit.machine import Machine, start
-from mae_bench.kit.optim import LARS, layer_decay_groups
-from mae_bench.kit.pos_embed import resize_pos_embed
+from mae_bench.kit.optim import groups_table, layer_decay_groups
 from mae_bench.kit.randomness import seed_globals
-from mae_bench.kit.samples import read_samples
+from mae_bench.kit.samples import Samples, read_samples
 from mae_bench.kit.training import epoch_training
 
 if TYPE_CHECKING:
     from transfer.imagenet_finetune import ImagenetFinetune
-    from transfer.imagenet_linear import ImagenetLinear
+
+log = logging.getLogger(__name__)
 
 
 def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     """Train encoder and head together; return the top-1 accuracy of the last weights."""
     machine = start(ctx.out)
-    encoder, data = _inputs(ctx)
-    train_samples = read_samples(data, "train")
-    seed_globals(ctx.seed, "init")
-    model = classifier(
-        encoder, len(train_samples.classes), recipe.image_size, "avg", recipe.drop_path
+    encoder, samples = inputs(ctx, recipe.image_size)
+    model = finetuned(recipe, ctx, machine, encoder, samples)
+    predictions = score(model, ctx, machine)
+    return {"top1": predictions.accuracy()} if machine.ranks.first else {}
+
+
+def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
+    """Return the encoder at that image size and the training images; record what they are."""
+    assert ctx.encoder is not None
+    assert ctx.data is not None
+    given = read_encoder(ctx.encoder)
+    encoder = at_image_size(given, image_size)
+    samples = read_samples(ctx.data, "train")
+    record_facts(
+        ctx.out,
+        encoder=encoder_facts(dataclasses.replace(given, history=encoder.history)),
+        data={"classes": len(samples.classes), "images": len(samples)},
     )
+    return encoder, samples
+
+
+def finetuned(
+    recipe: "ImagenetFinetune",
+    ctx: Context,
+    machine: Machine,
+    encoder: Encoder,
+    samples: Samples,
+) -> Classifier:
+    """Return a classifier fine-tuned on the samples in ctx.out, with its last weights.
+
+    Raises ValueError if a parameter's name belongs to no layer.
+    """
+    seed_globals(ctx.seed, "init")
+    model = classifier(encoder, len(samples.classes), "avg", recipe.drop_path)
     nn.init.trunc_normal_(model.head.weight, std=2e-5)
     nn.init.zeros_(model.head.bias)
     module = machine.take(FineTuning(recipe, model))
-    optimizer = torch.optim.AdamW(
-        layer_decay_groups(model, encoder.spec.depth, recipe.layer_decay, recipe.weight_decay),
-        betas=(0.9, 0.999),
-        fused=True,
-    )
+    groups = layer_decay_groups(model, encoder.spec.depth, recipe.layer_decay, recipe.weight_decay)
+    if machine.ranks.first:
+        log.info("parameter groups:\n%s", groups_table(groups))
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
     side = recipe.image_size
     view = train_view(
         side, (recipe.crop_scale_min, 1.0), augment=rand_augment(recipe.rand_augment, side)
     )
-    views = Views(train_samples, view, ctx.seed)
-    module = train(module, optimizer, epoch_training(recipe, ctx, views, machine))
-    return _score(ctx, encoder, module.model, side, machine)
-
-
-def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
-    """Train a linear layer on frozen features; return the top-1 accuracy of the last weights."""
-    machine = start(ctx.out)
-    encoder, data = _inputs(ctx)
-    train_samples = read_samples(data, "train")
-    seed_globals(ctx.seed, "init")
-    module = machine.take(LinearProbe(encoder, len(train_samples.classes), recipe.image_size))
-    optimizer = LARS(
-        (p for p in module.parameters() if p.requires_grad),
-        momentum=recipe.momentum,
-        trust=recipe.trust,
-    )
-    view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
-    views = Views(train_samples, view, ctx.seed)
-    module = train(module, optimizer, epoch_training(recipe, ctx, views, machine))
-    return _score(ctx, encoder, module.model, recipe.image_size, machine)
+    views = Views(samples, view, ctx.seed)
+    return train(module, optimizer, epoch_training(recipe, ctx, views, machine)).model
 
 
 def classifier(
-    encoder: Encoder, num_classes: int, image_size: int, pool: Pool, drop_path: float = 0.0
+    encoder: Encoder, num_classes: int, pool: Pool, drop_path: float = 0.0
 ) -> Classifier:
-    """Return a classifier whose encoder is exactly the file's, positions resized to image_size.
+    """Return a classifier whose encoder is exactly the given one.
 
     With `avg` the encoder's final norm is left out and a new fc_norm put in its place.
     """
-    spec = dataclasses.replace(encoder.spec, image_size=image_size)
-    model = Classifier(spec, num_classes, pool, drop_path)
-    resized = resize_pos_embed(encoder.state["pos_embed"], (spec.grid, spec.grid))
-    state = encoder.state | {"pos_embed": resized}
+    model = Classifier(encoder.spec, num_classes, pool, drop_path)
     if pool == "avg":
-        load_exactly(model, state, new=("fc_norm.", "head."), dropped=("norm.",))
+        load_exactly(model, encoder.state, new=("fc_norm.", "head."), dropped=("norm.",))
     else:
-        load_exactly(model, state, new=("head.",))
+        load_exactly(model, encoder.state, new=("head.",))
     return model
 
 
@@ -110,49 +117,19 @@ class FineTuning(nn.Module):
         self, images: UInt8[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
         """Return the cross entropy against the mixed targets."""
-        mixed, targets = self.mixing(normalize(images), labels)
+        mixed, targets = self.mixing(normalize(images, *self.model.spec.pixels), labels)
         return soft_cross_entropy(self.model(mixed), targets)
 
 
-class LinearProbe(nn.Module):
-    """BatchNorm without affine parameters and a linear layer on the frozen cls token."""
+def score(model: nn.Module, ctx: Context, machine: Machine) -> Predictions:
+    """Return the predictions on the validation images and keep them in ctx.out.
 
-    def __init__(self, encoder: Encoder, num_classes: int, image_size: int) -> None:
-        super().__init__()
-        self.model = classifier(encoder, num_classes, image_size, "cls")
-        self.model.requires_grad_(False)
-        width = encoder.spec.width
-        head = nn.Linear(width, num_classes)
-        nn.init.trunc_normal_(head.weight, std=0.01)
-        nn.init.zeros_(head.bias)
-        self.model.head = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=1e-6), head)
-
-    def forward(
-        self, images: UInt8[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Return the cross entropy; no gradient reaches the encoder."""
-        with torch.no_grad():
-            features = self.model.features(normalize(images))
-        return nn.functional.cross_entropy(self.model.head(features).float(), labels)
-
-
-def _inputs(ctx: Context) -> tuple[Encoder, Path]:
-    """Return encoder and data folder, which every transfer job has."""
-    assert ctx.encoder is not None
-    assert ctx.data is not None
-    return read_encoder(ctx.encoder), ctx.data
-
-
-def _score(
-    ctx: Context, encoder: Encoder, model: Classifier, side: int, machine: Machine
-) -> dict[str, float]:
-    """Return the top-1 accuracy on the validation images and record the encoder's facts.
-
-    Only the first rank measures; the others return nothing.
+    Every rank must call it and takes its part; the first gets and keeps all. With shards only the
+    first has whole weights, and the others wait.
     """
-    if not machine.ranks.first:
-        return {}
     assert ctx.data is not None
-    record_facts(ctx.out, encoder=encoder_facts(encoder))
-    views = Views(read_samples(ctx.data, "val"), eval_view(side), seed=0)
-    return {"top1": top1_accuracy(model, eval_batches(views))}
+    views = Views(read_samples(ctx.data, "val"), eval_view(model.spec.image_size), seed=0)
+    predictions = predict(model, views, machine.evaluators)
+    if machine.ranks.first:
+        predictions.write(ctx.out / PREDICTIONS)
+    return predictions

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 
 EPOCH = 1843.75
 """Iterations of batch 64 in one pass over COCO's 118,000 training images."""
@@ -28,6 +29,7 @@ class CocoVitDet:
     resources: ClassVar[Resources] = Resources(
         gpus=64, hours=20.0, framework="detectron2", demo_seconds=150.0
     )
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     image_size: int = 1024
     """Side in pixels of the square that training and test images are padded to."""

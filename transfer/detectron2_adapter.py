@@ -12,6 +12,7 @@ from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.encoder import Encoder, read_encoder
 from mae_bench.kit.facts import encoder_facts
+from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.randomness import seed_globals
@@ -35,7 +36,7 @@ def detect(recipe: "CocoVitDet", ctx: Context) -> dict[str, float]:
     """Train the detector on ctx.data from ctx.encoder; return box_ap and mask_ap in percent."""
     assert ctx.data is not None
     assert ctx.encoder is not None
-    encoder = read_encoder(ctx.encoder)
+    encoder = for_toolbox(read_encoder(ctx.encoder), "detectron2's ViT")
     split = read_split(ctx.data, "train2017")
     seed_globals(ctx.seed, "init")
     config = model_config(recipe, encoder, len(split.category_ids))

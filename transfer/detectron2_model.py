@@ -32,6 +32,8 @@ def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> An
     net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
     net.pretrain_img_size = spec.grid * stride
+    net.pretrain_use_cls_token = spec.class_token
+    model.pixel_mean, model.pixel_std = ([255 * v for v in values] for values in spec.pixels)
     backbone = model.backbone
     backbone.out_channels, backbone.square_pad = recipe.pyramid_width, recipe.image_size
     backbone.scale_factors = list(recipe.pyramid_scales)
@@ -54,6 +56,9 @@ def build_detector(config: Any, encoder: Encoder) -> nn.Module:
     state = encoder.state | {"patch_embed.proj.weight": kernel}
     new = tuple(f"blocks.{i}.attn.rel_pos_" for i in range(encoder.spec.depth))
     load_exactly(vit, state, new=new, dropped=DROPPED)
+    for module in vit.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = encoder.spec.norm_eps
     return detector
 
 

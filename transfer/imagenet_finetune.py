@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 from mae_bench.kit.epochs import check_epoch_fields
 
 LARGE = ("vit_large_patch16", "vit_huge_patch14")
@@ -23,6 +24,7 @@ class ImagenetFinetune:
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""

@@ -1,11 +1,16 @@
-"""Linear probing on ImageNet classification: the recipe; see classification.py."""
+"""Linear probing on ImageNet classification: the recipe; see linear_probe.py."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 from mae_bench.kit.epochs import check_epoch_fields
+
+OWN = ("mae", "supervised", "random_init")
+"""Origins whose published learning rate is the single one of the paper."""
+FACTORS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +18,8 @@ class ImagenetLinear:
     """A linear layer on the frozen encoder's cls token, He et al. 2021, A.1 and Table 10.
 
     The features pass the encoder's final norm and a BatchNorm without affine parameters; the layer
-    is trained by LARS. One learning rate for all sizes.
+    is trained by LARS. The paper has one learning rate for all sizes; for an encoder made
+    elsewhere 16 are tried in the same pass, and the best on held-out training images is taken.
     """
 
     name: ClassVar[str] = "imagenet_linear"
@@ -21,6 +27,7 @@ class ImagenetLinear:
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -32,6 +39,10 @@ class ImagenetLinear:
     """Images per optimiser step over all devices and accumulation steps."""
     lr_per_256: float = 0.1
     """Base learning rate; multiplied by batch_size / 256."""
+    lr_factors: tuple[float, ...] = field(default=(1.0,), metadata={"neutral": [1.0]})
+    """Multiples of the learning rate, each tried by a layer of its own in the same pass."""
+    held_out: float = field(default=0.02, metadata={"neutral": 0.02})
+    """Share of the training images kept for choosing among several learning rates, in (0, 1)."""
     min_lr: float = 0.0
     """Learning rate at the end of the half-cosine."""
     momentum: float = 0.9
@@ -45,14 +56,18 @@ class ImagenetLinear:
         require(self, "image_size", ">= 1", self.image_size >= 1)
         check_epoch_fields(self)
         require(self, "batch_size", ">= 2", self.batch_size >= 2)
+        factors = self.lr_factors
+        distinct = len(set(factors)) == len(factors) > 0 and all(f > 0 for f in factors)
+        require(self, "lr_factors", "distinct numbers above 0", distinct)
+        require(self, "held_out", "in (0, 1)", 0 < self.held_out < 1)
         require(self, "momentum", "in [0, 1)", 0 <= self.momentum < 1)
         require(self, "trust", "> 0", self.trust > 0)
         require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
-        """Return the paper's values, which are the same for every encoder."""
-        return cls()
+        """Return the paper's values; an encoder made elsewhere has no published rate, so 16."""
+        return cls() if origin in OWN else cls(lr_factors=FACTORS)
 
     @classmethod
     def demo(cls) -> Self:
@@ -69,6 +84,6 @@ class ImagenetLinear:
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the top-1 accuracy of the last epoch's weights."""
-        from transfer.classification import linear_probe
+        from transfer.linear_probe import linear_probe
 
         return linear_probe(self, ctx)

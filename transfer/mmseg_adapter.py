@@ -16,6 +16,7 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.decode import read_image
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.facts import encoder_facts
+from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.layouts import ade_class_names
 from mae_bench.kit.pace import Pace, stop_signals
@@ -45,7 +46,7 @@ def segment(recipe: "Ade20kUperNet", ctx: Context) -> dict[str, float]:
     """Train the segmenter on ctx.data from ctx.encoder; return the mean IoU in percent."""
     assert ctx.data is not None
     assert ctx.encoder is not None
-    encoder = read_encoder(ctx.encoder)
+    encoder = for_toolbox(read_encoder(ctx.encoder), "mmsegmentation's MAE backbone")
     seed_globals(ctx.seed, "init")
     config = model_config(recipe, encoder, len(ade_class_names(ctx.data)))
     segmenter = build_segmenter(config, encoder)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from mae_bench.kit.encoder import Encoder, load_exactly
 from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 from mae_bench.kit.pos_embed import resize_pos_embed
-from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from transfer.ade20k_upernet import Ade20kUperNet
@@ -72,8 +71,8 @@ def model_config(recipe: "Ade20kUperNet", encoder: Encoder, num_classes: int) ->
         "type": "EncoderDecoder",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
-            "mean": [255 * value for value in IMAGENET_MEAN],
-            "std": [255 * value for value in IMAGENET_STD],
+            "mean": [255 * value for value in encoder.spec.mean],
+            "std": [255 * value for value in encoder.spec.std],
             "bgr_to_rgb": True,
             "pad_val": 0,
             "seg_pad_val": IGNORED,
@@ -200,6 +199,8 @@ def lr_factor(recipe: "Ade20kUperNet", iteration: int) -> float:
 def _backbone(recipe: "Ade20kUperNet", encoder: Encoder) -> dict[str, Any]:
     """Return the config of mmsegmentation's MAE backbone for that encoder."""
     spec = encoder.spec
+    if not spec.class_token:
+        raise ValueError("mmsegmentation's MAE backbone has a cls token, and the encoder has none")
     if recipe.taps[-1] >= spec.depth:
         raise ValueError(
             f"ade20k_upernet.taps must be below the encoder's depth {spec.depth}, got {recipe.taps}"
@@ -215,7 +216,7 @@ def _backbone(recipe: "Ade20kUperNet", encoder: Encoder) -> dict[str, Any]:
         "init_values": 1.0,
         "drop_path_rate": recipe.drop_path,
         "out_indices": list(recipe.taps),
-        "norm_cfg": {"type": "LN", "eps": 1e-6},
+        "norm_cfg": {"type": "LN", "eps": spec.norm_eps},
         "final_norm": False,
     }
 

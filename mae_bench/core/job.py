@@ -61,3 +61,5 @@ class Result:
     seconds: float
     """Wall time over all attempts."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    fidelity: str | tuple[str, ...] = ()
+    """"paper", or what deviates from the published recipe; empty if it was not noted."""

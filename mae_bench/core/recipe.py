@@ -70,6 +70,8 @@ class Recipe(Protocol):
     """imagenet, coco, ade20k, or empty: a key of site.toml's [data]."""
     metrics: ClassVar[tuple[Metric, ...]]
     resources: ClassVar[Resources]
+    published_archs: ClassVar[tuple[str, ...]]
+    """Encoder sizes that the source of `published` gives values for."""
 
     @classmethod
     def demo(cls) -> Self:

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -124,12 +124,17 @@ class Feed:
             yield images, labels
 
 
-def eval_batches(views: Views, batch_size: int = 128) -> Iterator[Batch]:
-    """Yield every image of the split exactly once, in order; ValueError at an unreadable one."""
-    count = len(views.samples)
+def eval_batches(
+    views: Views, chosen: Sequence[int] | None = None, batch_size: int = 128
+) -> Iterator[Batch]:
+    """Yield every image of the split, or those chosen, exactly once in order.
+
+    Raises ValueError at an unreadable one.
+    """
+    indices = range(len(views.samples)) if chosen is None else chosen
     places = [
-        [(0, i) for i in range(at, min(at + batch_size, count))]
-        for at in range(0, count, batch_size)
+        [(0, index) for index in indices[at : at + batch_size]]
+        for at in range(0, len(indices), batch_size)
     ]
     for images, labels, unreadable in DataLoader(views, batch_sampler=places, **loader_options()):
         broken = unreadable[unreadable >= 0].tolist()

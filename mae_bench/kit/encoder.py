@@ -1,7 +1,8 @@
 """The one file that pretraining hands to transfer: spec and weights in one canonical naming.
 
-The canonical names are timm's: cls_token, pos_embed (row 0 is the cls row), patch_embed.proj.*,
-blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}.*, norm.*.
+The canonical names are timm's: cls_token, reg_token, pos_embed (row 0 is the cls row, registers
+have none), patch_embed.proj.*, blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}.*, norm.*,
+and where the spec says so blocks.N.{ls1,ls2}.gamma and blocks.N.attn.relative_position_bias_table.
 """
 
 import dataclasses
@@ -31,6 +32,8 @@ class Encoder:
     state: dict[str, Tensor]
     sha256: str
     """Of the file's bytes."""
+    history: tuple[str, ...] = ()
+    """What was done to it since it was read from that file, in words for a result's provenance."""
 
 
 def encoder_shapes(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
@@ -38,7 +41,8 @@ def encoder_shapes(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
     d, p = spec.width, spec.patch_size
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, d),
-        "pos_embed": (1, 1 + spec.grid**2, d),
+        "reg_token": (1, spec.num_registers, d),
+        "pos_embed": (1, int(spec.class_token) + spec.grid**2, d),
         "patch_embed.proj.weight": (d, 3, p, p),
         "patch_embed.proj.bias": (d,),
         "norm.weight": (d,),
@@ -52,15 +56,34 @@ def encoder_shapes(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
             "attn.qkv.bias": (3 * d,),
             "attn.proj.weight": (d, d),
             "attn.proj.bias": (d,),
+            "attn.relative_position_bias_table": ((2 * spec.grid - 1) ** 2 + 3, spec.heads),
+            "ls1.gamma": (d,),
             "norm2.weight": (d,),
             "norm2.bias": (d,),
             "mlp.fc1.weight": (4 * d, d),
             "mlp.fc1.bias": (4 * d,),
             "mlp.fc2.weight": (d, 4 * d),
             "mlp.fc2.bias": (d,),
+            "ls2.gamma": (d,),
         }
         shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.items()}
-    return shapes
+    absent = _absent(spec)
+    return {name: shape for name, shape in shapes.items() if not name.endswith(absent)}
+
+
+def _absent(spec: EncoderSpec) -> tuple[str, ...]:
+    """Return how the names end that an encoder of that spec lacks."""
+    parts = {
+        "cls_token": spec.class_token,
+        "reg_token": spec.num_registers > 0,
+        "pos_embed": spec.absolute_positions,
+        "attn.qkv.bias": spec.qkv_bias,
+        "attn.relative_position_bias_table": spec.relative_positions,
+        "ls1.gamma": spec.layer_scale,
+        "ls2.gamma": spec.layer_scale,
+    }
+    absent = [name for name, there in parts.items() if not there]
+    return tuple(absent + ([] if spec.final_norm else ["norm.weight", "norm.bias"]))
 
 
 def write_encoder(path: Path, spec: EncoderSpec, state: State) -> None:

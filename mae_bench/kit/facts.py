@@ -24,7 +24,7 @@ PEAKS = {
 
 
 def encoder_facts(encoder: Encoder) -> dict[str, Any]:
-    """Return arch, origin, sha256, params and flops (multiply-adds of one forward pass)."""
+    """Return arch, origin, sha256, history, params and flops (multiply-adds of a forward pass)."""
     model = VisionTransformer(encoder.spec)
     return {
         "arch": encoder.spec.arch,
@@ -33,6 +33,7 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "flops": multiply_adds(model, encoder.spec),
         "sha256": encoder.sha256,
+        "history": list(encoder.history),
     }
 
 

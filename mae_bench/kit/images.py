@@ -92,8 +92,10 @@ def eval_view(side: int) -> View:
 
 def normalize(
     images: UInt8[Tensor, "batch 3 height width"],
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Return pixels as float with ImageNet's mean and deviation, on the images' device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
-    return (images.float() - mean) / std
+    """Return pixels of [0, 255] as floats less the mean over the deviation, both of [0, 1]."""
+    means = torch.tensor(mean, device=images.device).view(3, 1, 1) * 255
+    deviations = torch.tensor(std, device=images.device).view(3, 1, 1) * 255
+    return (images.float() - means) / deviations

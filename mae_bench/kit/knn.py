@@ -43,7 +43,7 @@ def knn_accuracy(
 
 
 def encoder_knn(model: VisionTransformer, data: Path) -> float:
-    """Return the k-NN accuracy of the normalised cls token on a part of the data, in percent."""
+    """Return the k-NN accuracy of the pooled token on a part of the data, in percent."""
     was_training = model.training
     model.eval()
     bank, bank_labels = _features(model, spread(read_samples(data, "train"), MOST_TRAIN))
@@ -57,18 +57,17 @@ def spread(samples: Samples, most: int) -> Samples:
     if len(samples) <= most:
         return samples
     kept = np.linspace(0, len(samples) - 1, most).round().astype(np.int64)
-    spans = None if samples.spans is None else samples.spans[kept]
-    names, labels = samples.names[kept], samples.labels[kept]
-    return Samples(samples.root, names, labels, samples.classes, spans, samples.shards)
+    return samples.subset(kept)
 
 
 @torch.no_grad()
 def _features(model: VisionTransformer, samples: Samples) -> tuple[Tensor, Tensor]:
     """Return the cls tokens and labels of all images, on the model's device."""
-    device = model.cls_token.device
+    device = next(model.parameters()).device
     features, labels = [], []
     for images, label in eval_batches(Views(samples, eval_view(model.spec.image_size), seed=0)):
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            features.append(model(normalize(images.to(device)))[:, 0].float())
+            tokens = model(normalize(images.to(device), *model.spec.pixels))
+            features.append(model.pooled(tokens).float())
         labels.append(label.to(device))
     return torch.cat(features), torch.cat(labels)

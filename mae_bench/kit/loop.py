@@ -35,7 +35,8 @@ def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
 
     `module(images, labels)` returns the loss, a scalar; a module with `noise(batch_size)` gets its
     rows of that in place of labels. `module.after_step(progress)` is called with progress in
-    (0, 1] where it exists. Every step draws from generators seeded by (seed, step).
+    (0, 1] where it exists, and `module.parts` is set to the forward passes of a step where it
+    exists. Every step draws from generators seeded by (seed, step).
 
     On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
     SystemExit(75) raised. A step whose loss is not finite is left out; several in a row lead back
@@ -70,6 +71,8 @@ class _Run:
             self.scaler.load_state_dict(self.keeper.extra["scaler"])
         self.model = copies(module, self.ranks)
         self.split = self._split()
+        if hasattr(module, "parts"):
+            module.parts = self.split.parts
         if self.machine.compiles:
             module.compile(dynamic=False)
         self.waited = 0.0

@@ -39,6 +39,14 @@ class Machine:
             return self.ranks.device.type == "cuda"
         return self.compute.compile == "on"
 
+    @property
+    def evaluators(self) -> Ranks:
+        """Return the ranks that divide an evaluation: each alone with shards, of which only the
+        first has whole weights afterwards.
+        """
+        sharded = self.compute.shard == "fsdp" and self.ranks.world > 1
+        return Ranks(0, 1, self.ranks.device) if sharded else self.ranks
+
     def take(self, module: Module) -> Module:
         """Return the module on this rank's device, sharded if asked for; make optimisers after."""
         module.to(self.ranks.device)

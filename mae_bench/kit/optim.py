@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Group = dict[str, Any]
+NO_DECAY = ("pos_embed", "cls_token", "reg_token")
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
@@ -29,7 +30,7 @@ def layer_id(name: str, depth: int) -> int:
     full learning rate.
     """
     first, *rest = name.split(".")
-    if first in ("cls_token", "pos_embed", "patch_embed"):
+    if first in ("cls_token", "reg_token", "pos_embed", "patch_embed"):
         return 0
     if first == "blocks" and 0 <= int(rest[0]) < depth:
         return int(rest[0]) + 1
@@ -43,13 +44,14 @@ def layer_decay_groups(
 ) -> list[Group]:
     """Return one group per (layer, decayed or not), each with `lr_scale` = decay^(depth+1-id).
 
-    Biases, norms, the position embedding and the cls token do not decay (MAE fine-tuning, BEiT).
+    Biases, norms, the position embeddings, cls token and registers do not decay (MAE, BEiT).
     """
     groups: dict[tuple[int, bool], Group] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decays = parameter.ndim > 1 and name not in ("pos_embed", "cls_token")
+        table = name.endswith("relative_position_bias_table")
+        decays = parameter.ndim > 1 and name not in NO_DECAY and not table
         layer = layer_id(name, depth)
         empty: Group = {
             "params": [],
@@ -61,6 +63,32 @@ def layer_decay_groups(
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
+
+
+def groups_table(groups: list[Group]) -> str:
+    """Return the groups as text, a line each: lr scale, decay, tensors and what they are.
+
+    Raises ValueError unless every block has one lr scale and no two blocks or the embeddings share
+    theirs, as a layer decay below 1 demands: a scheme that matches no name trains at full rate.
+    """
+    lines = ["  lr scale  decay  tensors  of"]
+    scales: dict[str, set[float]] = {}
+    for group in groups:
+        parts = [".".join(n.split(".")[: 1 + n.startswith("blocks.")]) for n in group["names"]]
+        for part in parts:
+            scales.setdefault(part, set()).add(group["lr_scale"])
+        what = ", ".join(dict.fromkeys(parts))
+        lines.append(
+            f"  {group['lr_scale']:8.6f}  {group['weight_decay']:5g}  {len(parts):7d}  {what}"
+        )
+    torn = [part for part, found in scales.items() if len(found) > 1]
+    if torn:
+        raise ValueError(f"{', '.join(torn)} have several lr scales, expected one for each layer")
+    blocks = {part: found.pop() for part, found in scales.items() if part.startswith("blocks.")}
+    decays = any(group["lr_scale"] < 1 for group in groups)
+    if decays and len(set(blocks.values())) < len(blocks):
+        raise ValueError(f"blocks share an lr scale, expected one for each: {blocks}")
+    return "\n".join(lines)
 
 
 class LARS(Optimizer):

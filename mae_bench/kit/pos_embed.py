@@ -26,18 +26,26 @@ def sincos_pos_embed(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:
 
 
 def resize_pos_embed(
-    pos_embed: Float[Tensor, "1 tokens width"], grid: tuple[int, int]
+    pos_embed: Float[Tensor, "1 tokens width"],
+    grid: tuple[int, int],
+    prefix: int = 1,
+    source: tuple[int, int] | None = None,
 ) -> Float[Tensor, "1 new_tokens width"]:
-    """Return the embedding at grid (rows, columns): bicubic over patches, the cls row untouched.
+    """Return the embedding at grid (rows, columns): bicubic over patches, the first rows untouched.
 
-    The source grid must be square. The same size returns the same values.
+    `prefix`: rows before the patches, 1 for a cls row. `source`: its own grid, square if not given.
+    The same grid returns the same values.
     """
-    cls_row, patches = pos_embed[:, :1], pos_embed[:, 1:]
+    first, patches = pos_embed[:, :prefix], pos_embed[:, prefix:]
     side = round(patches.shape[1] ** 0.5)
-    if side * side != patches.shape[1]:
-        raise ValueError(f"expected a square grid plus a cls row, got {pos_embed.shape[1]} rows")
-    if (side, side) == grid:
+    rows, columns = source or (side, side)
+    if rows * columns != patches.shape[1]:
+        expected = f"{rows}x{columns}" if source else "a square grid"
+        raise ValueError(
+            f"expected {expected} plus {prefix} rows, got {pos_embed.shape[1]} position rows"
+        )
+    if (rows, columns) == grid:
         return pos_embed
-    image = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    image = patches.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
     resized = F.interpolate(image, size=grid, mode="bicubic", align_corners=False)
-    return torch.cat([cls_row, resized.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+    return torch.cat([first, resized.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

@@ -57,11 +57,11 @@ class Ranks:
         dist.broadcast_object_list(held, src=0, group=self._control)
         return held[0]
 
-    def union(self, values: dict[int, str]) -> dict[int, str]:
+    def union(self, values: dict[int, Value]) -> dict[int, Value]:
         """Return the values of all ranks together; every rank must call it."""
         if self.world == 1:
             return values
-        parts: list[dict[int, str]] = [{} for _ in range(self.world)]
+        parts: list[dict[int, Value]] = [{} for _ in range(self.world)]
         dist.all_gather_object(parts, values, group=self._control)
         return {key: value for part in parts for key, value in part.items()}
 

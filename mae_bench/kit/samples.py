@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,15 @@ class Samples:
         if self.spans is None:
             return str(self.root / name)
         return f"{self.root / self.shards[self.spans[index, 0]]}/{name}"
+
+    def subset(self, indices: Int[ndarray, " chosen"]) -> "Samples":
+        """Return those images alone, with the same classes."""
+        spans = None if self.spans is None else self.spans[indices]
+        return replace(self, names=self.names[indices], labels=self.labels[indices], spans=spans)
+
+    def short_name(self, index: int) -> str:
+        """Return the image's path below the split, or the member's name in its shard."""
+        return os.fsdecode(self.names[index])
 
     def read(self, index: int) -> bytes:
         """Return the bytes of the image's file; OSError if they cannot be read."""

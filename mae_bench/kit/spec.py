@@ -26,6 +26,21 @@ class EncoderSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     origin: str = "mae"
     """The recipe that made it, or 'foreign'; tasks take per-origin values from it."""
+    class_token: bool = True
+    """Whether a cls token stands before the patches; its position is row 0 of the embedding."""
+    num_registers: int = 0
+    """Learned tokens between the cls token and the patches, without positions (DINOv2)."""
+    layer_scale: bool = False
+    """Whether each branch of a block is multiplied by a learned vector (CaiT, BEiT, DINOv2)."""
+    qkv_bias: bool = True
+    absolute_positions: bool = True
+    """Whether `pos_embed` is added to the tokens."""
+    relative_positions: bool = False
+    """Whether each block's attention adds a bias for the offset of two patches (BEiT)."""
+    final_norm: bool = True
+    """Whether a norm follows the last block; detectron2's ViT has none."""
+    norm_eps: float = 1e-6
+    """Epsilon of every LayerNorm."""
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -33,11 +48,27 @@ class EncoderSpec:
                 f"EncoderSpec.image_size must be a multiple of patch_size {self.patch_size}, "
                 f"got {self.image_size}"
             )
+        if self.width % self.heads:
+            raise ValueError(
+                f"EncoderSpec.heads must divide the width {self.width}, got {self.heads}"
+            )
+        if self.relative_positions and not (self.class_token and self.num_registers == 0):
+            raise ValueError("relative positions need a cls token and no registers, as in BEiT")
 
     @property
     def grid(self) -> int:
         """Patches along one side."""
         return self.image_size // self.patch_size
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens before the patches: cls and registers."""
+        return int(self.class_token) + self.num_registers
+
+    @property
+    def pixels(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and deviation that images are normalised with, of values in [0, 1]."""
+        return self.mean, self.std
 
 
 def named_spec(arch: str, image_size: int, origin: str) -> EncoderSpec:

@@ -1,11 +1,12 @@
 """The plain Vision Transformer of all our own training; its state dict has canonical names."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from timm.layers import PatchEmbed
+from timm.layers import PatchEmbed, gen_relative_position_index
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -36,7 +37,7 @@ def run_blocks(
 
 
 class VisionTransformer(nn.Module):
-    """ViT encoder (Dosovitskiy et al. 2021): pre-norm blocks, cls token, absolute positions.
+    """ViT encoder (Dosovitskiy et al. 2021) with the variations that its spec names.
 
     The position embedding starts as 2-D sin-cos. Subclasses add heads beside, under flat names.
     """
@@ -45,29 +46,45 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.spec = spec
         self.recompute = False
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
-        self.pos_embed = nn.Parameter(sincos_pos_embed(spec.width, spec.grid))
+        if spec.class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.width))
+        if spec.num_registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, spec.num_registers, spec.width))
+        if spec.absolute_positions:
+            positions = sincos_pos_embed(spec.width, spec.grid)
+            self.pos_embed = nn.Parameter(positions[:, int(not spec.class_token) :])
         self.patch_embed = PatchEmbed(spec.image_size, spec.patch_size, 3, spec.width)
         last = max(1, spec.depth - 1)
         rates = [drop_path * i / last for i in range(spec.depth)]
-        self.blocks = nn.ModuleList(make_block(spec.width, spec.heads, rate) for rate in rates)
-        self.norm = nn.LayerNorm(spec.width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(encoder_block(spec, rate) for rate in rates)
+        self.norm: nn.Module = nn.Identity()
+        if spec.final_norm:
+            self.norm = nn.LayerNorm(spec.width, eps=spec.norm_eps)
 
     def embed(
         self,
         images: Float[Tensor, "batch 3 side side"],
         keep: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """Return cls and patch tokens with positions; only the patches `keep` if given."""
-        patches = patchify(images, self.spec.patch_size)
-        positions = self.pos_embed[:, 1:]
+        """Return cls, registers and patches with positions; only the patches `keep` if given."""
+        spec, batch = self.spec, len(images)
+        patches = patchify(images, spec.patch_size)
         if keep is not None:
             patches = gather_tokens(patches, keep)
-            positions = gather_tokens(positions.expand(len(images), -1, -1), keep)
         projection = self.patch_embed.proj
-        tokens = F.linear(patches, projection.weight.flatten(1), projection.bias) + positions
-        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
-        return torch.cat([cls_token, tokens], dim=1)
+        tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)
+        if spec.absolute_positions:
+            positions = self.pos_embed[:, int(spec.class_token) :]
+            if keep is not None:
+                positions = gather_tokens(positions.expand(batch, -1, -1), keep)
+            tokens = tokens + positions
+        prefix = []
+        if spec.class_token:
+            place = self.pos_embed[:, :1] if spec.absolute_positions else 0.0
+            prefix.append((self.cls_token + place).expand(batch, -1, -1))
+        if spec.num_registers:
+            prefix.append(self.reg_token.expand(batch, -1, -1))
+        return torch.cat([*prefix, tokens], dim=1)
 
     def encode(
         self,
@@ -80,8 +97,12 @@ class VisionTransformer(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 side side"]
     ) -> Float[Tensor, "batch tokens width"]:
-        """Return the normalised tokens, cls first."""
+        """Return the normalised tokens: cls, registers, patches."""
         return self.norm(self.encode(images))
+
+    def pooled(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
+        """Return the cls token, or the mean of the patches of an encoder without one."""
+        return tokens[:, 0] if self.spec.class_token else tokens.mean(dim=1)
 
 
 class TailBlock(Block):
@@ -106,6 +127,41 @@ class TailBlock(Block):
         mixed = attention.proj(attended.transpose(1, 2).reshape(batch, num_last, width))
         out = tokens[:, -num_last:] + self.drop_path1(mixed)
         return out + self.drop_path2(self.mlp(self.norm2(out)))
+
+
+class RelativeBlock(Block):
+    """A block whose attention adds a learned bias for each head and offset of two patches.
+
+    BEiT, Bao et al. 2021 (arXiv 2106.08254); the table's last three rows are for the cls token.
+    """
+
+    def __init__(self, grid: int, heads: int, *words: Any, **settings: Any) -> None:
+        super().__init__(*words, num_heads=heads, **settings)
+        table = torch.zeros((2 * grid - 1) ** 2 + 3, heads)
+        self.attn.relative_position_bias_table = nn.Parameter(table)
+        offsets = gen_relative_position_index((grid, grid), class_token=True)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the block's output."""
+        bias = self.attn.relative_position_bias_table[self.offsets]
+        return super().forward(tokens, attn_mask=bias.permute(2, 0, 1)[None].contiguous())
+
+
+def encoder_block(spec: EncoderSpec, drop_path: float) -> nn.Module:
+    """Return one block of an encoder of that spec."""
+    settings: dict[str, Any] = {
+        "mlp_ratio": 4.0,
+        "qkv_bias": spec.qkv_bias,
+        "init_values": 1.0 if spec.layer_scale else None,
+        "drop_path": drop_path,
+        "norm_layer": partial(nn.LayerNorm, eps=spec.norm_eps),
+    }
+    if spec.relative_positions:
+        return RelativeBlock(spec.grid, spec.heads, spec.width, **settings)
+    return Block(spec.width, spec.heads, **settings)
 
 
 def make_block(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.compute import read_compute
+from mae_bench.core.fidelity import fidelity
 from mae_bench.core.files import FACTS, write_json
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.suite.store import FAILURE, JOB, LOCK, RESULT, SCHEMA, check_metrics, read_result
@@ -121,6 +122,7 @@ def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
             "schema": SCHEMA,
             "key": job["key"],
             "metrics": {name: float(value) for name, value in metrics.items()},
+            "fidelity": fidelity(recipe, _facts(folder)),
             "seconds": round(_spend(folder, time.time() - started), 1),
             "provenance": _provenance(folder, job, recipe, started),
         },
@@ -138,7 +140,6 @@ def _provenance(
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    facts = folder / FACTS
     return {
         "identity": job["identity"],
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
@@ -148,8 +149,14 @@ def _provenance(
         "versions": versions,
         "device": _device(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
-        "facts": json.loads(facts.read_text()) if facts.exists() else {},
+        "facts": _facts(folder),
     }
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """Return what the recipe recorded about its run."""
+    path = folder / FACTS
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _device() -> str:

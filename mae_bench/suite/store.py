@@ -93,7 +93,14 @@ def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | N
         if content["schema"] != SCHEMA or content["key"] != key:
             return None
         check_metrics(content["metrics"], metrics)
-        return Result(key, content["metrics"], content["seconds"], content["provenance"])
+        stamp = content.get("fidelity", [])
+        return Result(
+            key,
+            content["metrics"],
+            content["seconds"],
+            content["provenance"],
+            stamp if isinstance(stamp, str) else tuple(stamp),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

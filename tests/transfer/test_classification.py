@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from mae_bench.core.recipe import Context
+from mae_bench.kit.fit import at_image_size
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.samples import read_samples
-from transfer.classification import FineTuning, LinearProbe, classifier, finetune, linear_probe
+from transfer.classification import FineTuning, classifier, finetune
 from transfer.imagenet_finetune import ImagenetFinetune
 from transfer.imagenet_linear import ImagenetLinear
+from transfer.linear_probe import LinearProbe, linear_probe
 
 FINETUNE = dataclasses.replace(ImagenetFinetune.demo(), epochs=2, warmup_epochs=1, batch_size=8)
 LINEAR = dataclasses.replace(ImagenetLinear.demo(), epochs=2, warmup_epochs=1, batch_size=8)
@@ -20,7 +22,7 @@ def test_features_that_reach_the_head_change_with_the_encoder(encoder_of, pool):
     features = []
     for seed in (0, 1):
         encoder = encoder_of(seed)
-        model = classifier(encoder, 8, 64, pool).eval()
+        model = classifier(encoder, 8, pool).eval()
         features.append(model.features(images))
         for name, tensor in encoder.state.items():
             if pool == "cls" or not name.startswith("norm."):
@@ -30,22 +32,22 @@ def test_features_that_reach_the_head_change_with_the_encoder(encoder_of, pool):
 
 def test_positions_are_resized_to_the_images(encoder_of):
     encoder = encoder_of()
-    model = classifier(encoder, 8, 96, "cls")
+    model = classifier(at_image_size(encoder, 96), 8, "cls")
     expected = resize_pos_embed(encoder.state["pos_embed"], (12, 12))
     assert torch.equal(model.pos_embed, expected)
 
 
 def test_a_missing_tensor_is_refused_by_name(without):
     with pytest.raises(ValueError, match=r"missing blocks\.0\.norm1\.bias"):
-        classifier(without("blocks.0.norm1.bias"), 8, 64, "avg")
+        classifier(without("blocks.0.norm1.bias"), 8, "avg")
 
 
 def test_the_probe_trains_its_linear_layer_alone(encoder_of):
     encoder = encoder_of()
-    probe = LinearProbe(encoder, 8, 64)
+    probe = LinearProbe(encoder, 8)
     trainable = [name for name, p in probe.named_parameters() if p.requires_grad]
-    assert trainable == ["model.head.1.weight", "model.head.1.bias"]
-    norm = probe.model.head[0]
+    assert trainable == ["layers.0.weight", "layers.0.bias"]
+    norm = probe.norm
     assert (norm.affine, norm.eps) == (False, 1e-6)
     images = torch.randint(0, 255, (8, 3, 64, 64), dtype=torch.uint8)
     probe(images, torch.arange(8)).backward()
@@ -53,7 +55,7 @@ def test_the_probe_trains_its_linear_layer_alone(encoder_of):
 
 
 def test_fine_tuning_starts_from_a_head_near_zero_and_trains_everything(encoder_of):
-    module = FineTuning(FINETUNE, classifier(encoder_of(), 8, 64, "avg"))
+    module = FineTuning(FINETUNE, classifier(encoder_of(), 8, "avg"))
     assert all(p.requires_grad for p in module.parameters())
     assert not hasattr(module.model, "norm")
 

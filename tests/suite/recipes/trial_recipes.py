@@ -22,6 +22,7 @@ class Counting:
     dataset: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = SCORE
     resources: ClassVar[Resources] = Resources(gpus=0, hours=0.0, demo_seconds=1.0)
+    published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)
 
     arch: str = "vit_smoke_patch8"
     steps: int = 5
@@ -77,3 +78,4 @@ class NeedsDetectron2(Counting):
 
     name: ClassVar[str] = "needs_detectron2"
     resources: ClassVar[Resources] = Resources(framework="detectron2", demo_seconds=1.0)
+    published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)

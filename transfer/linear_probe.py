@@ -1,0 +1,163 @@
+"""Linear probing: layers on frozen features, one for each learning rate, in one pass."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from mae_bench.core.files import record_facts
+from mae_bench.core.recipe import Context
+from mae_bench.kit.datasets import Views
+from mae_bench.kit.encoder import Encoder
+from mae_bench.kit.evaluation import predict
+from mae_bench.kit.images import eval_view, normalize, train_view
+from mae_bench.kit.loop import train
+from mae_bench.kit.machine import Machine, start
+from mae_bench.kit.optim import LARS
+from mae_bench.kit.randomness import seed_globals
+from mae_bench.kit.samples import Samples
+from mae_bench.kit.schedule import scaled_lr
+from mae_bench.kit.subsets import held_out
+from mae_bench.kit.training import epoch_training
+from transfer.classification import classifier, inputs, score
+
+if TYPE_CHECKING:
+    from transfer.imagenet_linear import ImagenetLinear
+
+log = logging.getLogger(__name__)
+
+
+def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
+    """Train linear layers on frozen features; return the top-1 accuracy of the last weights.
+
+    Of several learning rates the best is chosen on training images that were held out for that;
+    the validation images are read once, with the chosen layer.
+    """
+    machine = start(ctx.out)
+    encoder, samples = inputs(ctx, recipe.image_size)
+    trained, chosen_on = samples, None
+    if len(recipe.lr_factors) > 1:
+        trained, chosen_on = held_out(samples, recipe.held_out, ctx.seed)
+    seed_globals(ctx.seed, "init")
+    probe = machine.take(LinearProbe(encoder, len(samples.classes), len(recipe.lr_factors)))
+    groups = [
+        {"params": list(layer.parameters()), "lr_scale": factor}
+        for layer, factor in zip(probe.layers, recipe.lr_factors, strict=True)
+    ]
+    optimizer = LARS(groups, momentum=recipe.momentum, trust=recipe.trust)
+    view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
+    views = Views(trained, view, ctx.seed)
+    probe = train(probe, optimizer, epoch_training(recipe, ctx, views, machine))
+    best = 0 if chosen_on is None else _best(probe, chosen_on, recipe, ctx, machine)
+    predictions = score(probe.of(best), ctx, machine)
+    return {"top1": predictions.accuracy()} if machine.ranks.first else {}
+
+
+class LinearProbe(nn.Module):
+    """Linear layers, all started alike, on the frozen pooled token after one BatchNorm.
+
+    Several layers share features and BatchNorm, and nothing else: each is trained as if alone.
+    """
+
+    def __init__(self, encoder: Encoder, num_classes: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.model = classifier(encoder, num_classes, "cls").requires_grad_(False)
+        width = encoder.spec.width
+        self.norm = WholeBatchNorm(width, affine=False, eps=1e-6)
+        self.layers = nn.ModuleList(nn.Linear(width, num_classes) for _ in range(num_layers))
+        nn.init.trunc_normal_(self.layers[0].weight, std=0.01)
+        nn.init.zeros_(self.layers[0].bias)
+        for layer in self.layers[1:]:
+            layer.load_state_dict(self.layers[0].state_dict())
+        self.extract: Callable[[Tensor], Tensor] = self.model.features
+        self.parts = 1
+        """Forward passes of one step; the layers see the features of all of them at once."""
+        self.waiting: list[tuple[Tensor, Tensor]] = []
+
+    def forward(
+        self, images: UInt8[Tensor, "batch 3 side side"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Return the cross entropy of the whole step in its last part, and 0 in those before.
+
+        It is the sum over the layers, and times `parts`, over which the caller averages. A layer
+        whose loss is not finite is left out, so that it cannot stop the others.
+        """
+        self.waiting.append((self.features(images), labels))
+        if len(self.waiting) < self.parts:
+            return torch.stack([layer.weight[0, 0] * 0.0 for layer in self.layers]).sum()
+        features, targets = (torch.cat(part) for part in zip(*self.waiting, strict=True))
+        self.waiting = []
+        normed = self.norm(features)
+        losses = torch.stack(
+            [nn.functional.cross_entropy(layer(normed).float(), targets) for layer in self.layers]
+        )
+        finite = losses.isfinite()
+        kept = torch.where(finite | ~finite.any(), losses, 0.0)
+        return kept.sum() * self.parts
+
+    @torch.no_grad()
+    def features(self, images: UInt8[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch width"]:
+        """Return the frozen features."""
+        self.model.eval()
+        return self.extract(normalize(images, *self.model.spec.pixels)).float()
+
+    def compile(self, *words: Any, **settings: Any) -> None:
+        """Compile the encoder alone: the rest keeps features from one call to the next."""
+        self.extract = torch.compile(self.model.features, *words, **settings)
+
+    def of(self, index: int) -> nn.Module:
+        """Return the classifier that one of the layers makes."""
+        self.model.head = nn.Sequential(self.norm, self.layers[index])
+        return self.model
+
+
+class WholeBatchNorm(nn.BatchNorm1d):
+    """BatchNorm of features without gradients, its statistics taken over all ranks.
+
+    The batch of 16384 of the paper is divided over many GPUs; each alone would see other features.
+    """
+
+    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """Return the normalised features; in training the running statistics are updated."""
+        world = dist.get_world_size() if dist.is_initialized() else 1
+        if not self.training or world == 1:
+            return super().forward(features)
+        count = len(features) * world
+        mean = _total(features.sum(dim=0)) / count
+        squares = _total((features - mean).square().sum(dim=0))
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(squares / (count - 1), self.momentum)
+        return (features - mean) / (squares / count + self.eps).sqrt()
+
+
+def _total(value: Tensor) -> Tensor:
+    """Return the sum over all ranks."""
+    dist.all_reduce(value)
+    return value
+
+
+def _best(
+    probe: LinearProbe,
+    samples: Samples,
+    recipe: "ImagenetLinear",
+    ctx: Context,
+    machine: Machine,
+) -> int:
+    """Return the layer that does best on the samples; record how each does."""
+    views = Views(samples, eval_view(recipe.image_size), seed=0)
+    found = [
+        predict(probe.of(index), views, machine.evaluators).accuracy()
+        for index in range(len(probe.layers))
+    ]
+    best = machine.ranks.share(max(range(len(found)), key=found.__getitem__))
+    base = scaled_lr(recipe.lr_per_256, recipe.batch_size)
+    rates = [base * factor for factor in recipe.lr_factors]
+    log.info("learning rate %g: %.2f %% of held-out images", rates[best], found[best])
+    if machine.ranks.first:
+        record_facts(ctx.out, lr={"chosen": rates[best], "tried": rates, "held_out_top1": found})
+    return best
