@@ -33,7 +33,9 @@ def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> An
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
     net.pretrain_img_size = spec.grid * stride
     net.pretrain_use_cls_token = spec.class_token
-    model.pixel_mean, model.pixel_std = ([255 * v for v in values] for values in spec.pixels)
+    model.pixel_mean, model.pixel_std = (
+        [round(255 * v, 3) for v in values] for values in spec.pixels
+    )
     backbone = model.backbone
     backbone.out_channels, backbone.square_pad = recipe.pyramid_width, recipe.image_size
     backbone.scale_factors = list(recipe.pyramid_scales)
