@@ -32,7 +32,8 @@ def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> An
     net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
     net.pretrain_img_size = spec.grid * stride
-    net.pretrain_use_cls_token = spec.class_token
+    if not spec.class_token:
+        net.pretrain_use_cls_token = False
     model.pixel_mean, model.pixel_std = (
         [round(255 * v, 3) for v in values] for values in spec.pixels
     )
