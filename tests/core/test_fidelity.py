@@ -5,7 +5,7 @@ import pytest
 from mae_bench.core.fidelity import fidelity
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 
-PAPER_DATA = {"classes": 1000, "images": 1_281_167}
+PAPER_DATA = {"classes": 1000, "images": 1_281_167, "val_images": 50_000}
 
 
 def facts(arch="vit_base_patch16", origin="mae", **more):
@@ -46,7 +46,7 @@ def test_other_data_an_unpublished_size_and_what_the_run_found_are_named():
     )
     assert stamp == [
         "encoder vit_w100: no published values for this size",
-        "10 classes of training data, published 1000",
-        "100 images of training data, published 1281167",
+        "data has 10 classes, published 1000",
+        "data has 100 images, published 1281167",
         "labels by seed",
     ]

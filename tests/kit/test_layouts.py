@@ -74,3 +74,20 @@ def test_the_fingerprint_is_of_the_content_and_not_of_the_place(made, roots, tmp
         victim = next(p for p in root.rglob("*") if p.suffix in (".JPEG", ".jpg"))
         victim.rename(victim.with_name("renamed.jpg"))
         assert fingerprint(name, root, cache) != first
+
+
+@pytest.mark.parametrize("where", ["train/loop", "val/a/loop"])
+def test_a_link_to_itself_is_named(tmp_path, where):
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "1.JPEG").write_bytes(b"1")
+    (tmp_path / where).symlink_to(tmp_path / where)
+    with pytest.raises(ValueError, match=f"{where} cannot be followed"):
+        fingerprint("imagenet", tmp_path, tmp_path / "cache.json")
+
+
+def test_a_link_to_a_folder_above_is_named(tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train" / "a" / "up").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"up links to a folder that it lies in"):
+        fingerprint("imagenet", tmp_path, tmp_path / "cache.json")
