@@ -1,6 +1,5 @@
 """Classifiers on an ImageNet-style folder: how they are built, fine-tuned and scored."""
 
-import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
     counts = {"classes": len(samples.classes), "images": len(samples), "val_images": len(val)}
     record_facts(
         ctx.out,
-        encoder=encoder_facts(dataclasses.replace(given, history=encoder.history)),
+        encoder=encoder_facts(given, encoder),
         data=counts,
     )
     return encoder, samples

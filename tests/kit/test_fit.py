@@ -165,3 +165,14 @@ def test_a_grid_that_is_not_square_is_resized_as_one():
     torch.testing.assert_close(resized[:, 1:], expected.permute(0, 2, 3, 1).reshape(1, 6, 4))
     with pytest.raises(ValueError, match="expected 5x5 plus 1 rows, got 7"):
         resize_pos_embed(pos_embed, (3, 2), source=(5, 5))
+
+
+def test_patch_14_becomes_16_on_the_same_grid_and_is_said():
+    encoder = random_encoder(image_size=56, patch_size=14)
+    dense = for_toolbox(encoder, "a toolbox")
+    assert (dense.spec.patch_size, dense.spec.image_size, dense.spec.grid) == (16, 64, 4)
+    kernel = encoder.state["patch_embed.proj.weight"]
+    expected = torch.nn.functional.interpolate(kernel, size=(16, 16), mode="bicubic")
+    torch.testing.assert_close(dense.state["patch_embed.proj.weight"], expected)
+    assert dense.history == ("patch kernel resized from 14 to 16 pixels",)
+    assert vit(dense)(torch.randn(1, 3, 64, 64)).shape == (1, 17, 32)
