@@ -61,6 +61,10 @@ def infer_spec(
     usual = fmt.heads.get(width) or _usual_heads(width, depth, patch)
     heads = _heads(what, state, usual, (claims.heads, heads))
     registers = state["reg_token"].shape[1] if "reg_token" in state else 0
+
+    def has(ending: str) -> bool:  # in one block, so that others which lack it are found out
+        return any(name.startswith("blocks.") and name.endswith(ending) for name in state)
+
     try:
         return EncoderSpec(
             arch=arch_name(width, depth, patch, heads),
@@ -75,11 +79,11 @@ def infer_spec(
             origin=fmt.origin,
             class_token="cls_token" in state,
             num_registers=registers,
-            layer_scale="blocks.0.ls1.gamma" in state,
-            qkv_bias="blocks.0.attn.qkv.bias" in state,
+            layer_scale=has(".gamma"),
+            qkv_bias=has("attn.qkv.bias"),
             absolute_positions="pos_embed" in state,
-            relative_positions=f"blocks.0.attn.{TABLE}" in state,
-            final_norm="norm.weight" in state,
+            relative_positions=has(TABLE),
+            final_norm="norm.weight" in state or "norm.bias" in state,
             norm_eps=claims.norm_eps or fmt.norm_eps,
         )
     except ValueError as error:

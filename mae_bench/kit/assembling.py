@@ -17,6 +17,8 @@ from mae_bench.kit.pos_embed import resize_pos_embed
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 CHANNEL_FIRST = "linear patch embedding reshaped, pixels channel first as in a kernel"
 
+REMOVED = "position of an absent cls token removed"
+
 
 @dataclass
 class Parts:
@@ -178,8 +180,7 @@ def _prefix_rows(parts: Parts, cls_rows: int, register_rows: int) -> None:
         how = "position of the cls token, which has none, set to zero"
         parts.convert(name, (name,), torch.cat([torch.zeros_like(place[:, :1]), place], 1), how)
     elif cls_rows and "cls_token" not in parts.tensors:
-        how = "position of an absent cls token removed"
-        parts.convert(name, (name,), place[:, 1:].clone(), how)
+        parts.convert(name, (name,), place[:, 1:].clone(), REMOVED)
 
 
 def _squared(parts: Parts, grid: tuple[int, int]) -> None:

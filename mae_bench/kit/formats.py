@@ -59,6 +59,10 @@ class Format:
     std: tuple[float, float, float] = IMAGENET_STD
     heads: Mapping[int, int] = field(default_factory=dict)
     """Width -> heads where the format differs from everybody else."""
+    may_lack: tuple[str, ...] = ()
+    """Of `norm.weight` and `cls_token`, what its encoders may lack though others are broken then.
+
+    A norm may be missing everywhere if there is one after pooling."""
 
 
 FORMATS = (
@@ -82,6 +86,7 @@ FORMATS = (
         "detectron2's ViT",
         "timm",
         lambda found: found.prefix.endswith("net.") or found.has(r"\.rel_pos_[hw]$"),
+        may_lack=("norm.weight", "cls_token"),
     ),
     Format(
         "lightly",
@@ -140,6 +145,7 @@ FORMATS = (
         norm_eps=1e-12,
         mean=HALF,
         std=HALF,
+        may_lack=("norm.weight",),
     ),
     Format(
         "hf_dinov2",
@@ -162,8 +168,15 @@ FORMATS = (
         "mmsegmentation",
         "openmmlab",
         lambda found: found.has(r"(^|\.)(decode_head|auxiliary_head)\.|attn\.attn\.in_proj_weight"),
+        may_lack=("norm.weight",),
     ),
-    Format("mmpretrain", "mmpretrain or mmselfsup", "openmmlab", lambda found: True),
+    Format(
+        "mmpretrain",
+        "mmpretrain or mmselfsup",
+        "openmmlab",
+        lambda found: True,
+        may_lack=("norm.weight",),
+    ),
     Format(
         "lightly_torchvision",
         "lightly around torchvision's ViT",

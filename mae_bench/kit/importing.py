@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mae_bench.kit.architecture import Claims, claims_of, infer_spec
 from mae_bench.kit.arrival import Arrival, Dropped, listed
-from mae_bench.kit.assembling import assemble
+from mae_bench.kit.assembling import REMOVED, assemble
 from mae_bench.kit.encoder import OWN_HEADER, Encoder, encoder_shapes, read_own
 from mae_bench.kit.formats import Format, Found, detect, find_encoder
 from mae_bench.kit.sorting import Sorted, sort_tensors
@@ -81,6 +81,7 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     left = [Dropped(name, reason) for name, reason in file.left]
     dropped = (*left, *allowed, *sorted_.dropped)
     arrival = _arrival(what, spec, sorted_, dropped)
+    _check_whole(what, fmt, sorted_, [part.name for part in allowed])
     below = f" below {found.prefix!r}" if found.prefix else ""
     history = (f"read as {fmt.title}{below}", *_assumed(file, fmt, spec), *arrival.history())
     state = {name: sorted_.parts.tensors[name].contiguous() for name in encoder_shapes(spec)}
@@ -198,6 +199,25 @@ def _arrival(
         )
     _check_values(what, shapes, parts.tensors)
     return arrival
+
+
+def _check_whole(what: str, fmt: Format, sorted_: Sorted, allowed: list[str]) -> None:
+    """Raise ValueError if the final norm or the cls token is gone, where the format has them.
+
+    Without them the rest is a whole encoder too, but not the one that was trained. `allowed`: what
+    the user let go.
+    """
+    parts = sorted_.parts
+    pooled_norm = "fc_norm.weight" in sorted_.behind
+    cls_row = any(REMOVED in notes for notes in parts.how.values())
+    for name, gone in (
+        ("norm.weight", "norm.weight" not in parts.tensors and not pooled_norm),
+        ("cls_token", cls_row),
+    ):
+        if gone and name not in fmt.may_lack and not any(n.endswith(name) for n in allowed):
+            raise ValueError(
+                f"{what} lacks {name}, which encoders of this format have; pass a whole checkpoint"
+            )
 
 
 def _check_values(

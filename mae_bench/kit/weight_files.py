@@ -164,7 +164,7 @@ def _unpickled(path: Path) -> Any:
     except Exception as error:  # a damaged pickle raises nearly anything
         found = re.search(r"GLOBAL (\S+)", str(error))
         first = (str(error) or "it ends early").split("\n")[0]
-        reason = f"it holds {found[1]}" if found else first
+        reason = f"it holds {found[1]}, which would be run" if found else first
         raise ValueError(
             f"{path} cannot be read as plain weights ({reason}); copy it again if it is damaged, "
             "or save its state dict alone: torch.save(model.state_dict(), FILE)"

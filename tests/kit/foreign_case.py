@@ -1,6 +1,7 @@
 """What encoders of other libraries are made of in the tests: random weights, small sizes."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_bench.kit.importing import ImportOptions
@@ -85,6 +86,13 @@ def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def noise(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return another encoder, which must not be taken."""
     return {n: torch.randn_like(t) if t.is_floating_point() else t for n, t in state.items()}
+
+
+def transformers_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors under the names that transformers writes into files."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_file(Path(folder) / "model.safetensors")
 
 
 def write_config(folder: Path, **fields) -> None:
