@@ -171,8 +171,9 @@ def _prefix_rows(parts: Parts, cls_rows: int, register_rows: int) -> None:
     if register_rows:
         place, how = parts.tensors[name], "positions of the registers added to them"
         end = cls_rows + register_rows
-        registers = parts.tensors["reg_token"] + place[:, cls_rows:end]
-        parts.convert("reg_token", ("reg_token",), registers, how)
+        if place[:, cls_rows:end].any():
+            registers = parts.tensors["reg_token"] + place[:, cls_rows:end]
+            parts.convert("reg_token", ("reg_token",), registers, how)
         kept = torch.cat([place[:, :cls_rows], place[:, end:]], dim=1)
         parts.convert(name, (name,), kept, how)
     place = parts.tensors[name]

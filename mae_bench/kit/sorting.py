@@ -8,7 +8,7 @@ from torch import Tensor
 from mae_bench.kit.arrival import Dropped
 from mae_bench.kit.assembling import Parts, check_index
 from mae_bench.kit.formats import Found
-from mae_bench.kit.naming import DECOMPOSED, HEAD, INDEX, reason_to_drop
+from mae_bench.kit.naming import DECOMPOSED, HEAD, INDEX, TABLE, reason_to_drop
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,27 @@ def sort_tensors(what: str, found: Found) -> Sorted:
             _put(what, result.parts, target, (inner, tensor))
         else:
             _set_aside(what, result, (name, inner, inside), found)
+    if found.naming.name == "openmmlab":
+        _drop_neutral(result, found.prefix)
     return result
+
+
+def _drop_neutral(result: Sorted, prefix: str) -> None:
+    """Leave out relative positions of zero and LayerScale of one, which change nothing.
+
+    mmsegmentation's MAE backbone has both in every block, and starts with them.
+    """
+    tensors = result.parts.tensors
+    for ending, neutral, reason in (
+        (TABLE, 0.0, "relative positions, all zero"),
+        (".gamma", 1.0, "LayerScale, all one"),
+    ):
+        names = [name for name in tensors if name.endswith(ending)]
+        if all((tensors[name] == neutral).all() for name in names):
+            for name in names:
+                del tensors[name]
+                source = result.parts.sources.pop(name)[0]
+                result.dropped.append(Dropped(prefix + source, reason))
 
 
 def _outside(name: str, found: Found) -> str | None:

@@ -141,7 +141,7 @@ def _read_safetensors(path: Path) -> WeightFile:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
             return WeightFile(path, tensors, metadata=stream.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a whole safetensors file: {error}; copy it again"
         ) from error

@@ -71,6 +71,44 @@ def timm_beit(**settings) -> nn.Module:
     return randomise(timm.models.beit.Beit(**(base | settings)))
 
 
+def mmseg_backbone(kind: str, **settings) -> nn.Module:
+    from transfer.mmseg_model import import_mmseg
+
+    import_mmseg()
+    from mmseg.models import backbones
+
+    torch.manual_seed(0)
+    model = getattr(backbones, kind)(
+        img_size=(SIDE, SIDE),
+        patch_size=PATCH,
+        embed_dims=WIDTH,
+        num_layers=DEPTH,
+        num_heads=HEADS,
+        out_indices=[DEPTH - 1],
+        norm_cfg={"type": "LN", "eps": 1e-6},
+        **settings,
+    )
+    return randomise(model)
+
+
+def detectron2_vit(**settings) -> nn.Module:
+    from detectron2.modeling.backbone.vit import ViT
+
+    torch.manual_seed(0)
+    base = {
+        "img_size": SIDE,
+        "patch_size": PATCH,
+        "embed_dim": WIDTH,
+        "depth": DEPTH,
+        "num_heads": HEADS,
+        "norm_layer": partial(nn.LayerNorm, eps=1e-6),
+        "use_rel_pos": True,
+        "window_size": 0,
+        "pretrain_img_size": SIDE,
+    }
+    return randomise(ViT(**(base | settings)))
+
+
 def saved(path: Path, content, options: ImportOptions = GIVEN, features: Features | None = None):
     if path.suffix == ".safetensors":
         save_file(content, path)

@@ -13,6 +13,8 @@ from foreign_case import (
     Case,
     Features,
     below,
+    detectron2_vit,
+    mmseg_backbone,
     noise,
     randomise,
     saved,
@@ -96,26 +98,6 @@ def lightly_dino(tmp: Path) -> Case:
     return saved(tmp / "m.ckpt", {"state_dict": state}, features=model.forward_features)
 
 
-def mmseg_backbone(kind: str, **settings) -> nn.Module:
-    from transfer.mmseg_model import import_mmseg
-
-    import_mmseg()
-    from mmseg.models import backbones
-
-    torch.manual_seed(0)
-    model = getattr(backbones, kind)(
-        img_size=(SIDE, SIDE),
-        patch_size=PATCH,
-        embed_dims=WIDTH,
-        num_layers=DEPTH,
-        num_heads=HEADS,
-        out_indices=[DEPTH - 1],
-        norm_cfg={"type": "LN", "eps": 1e-6},
-        **settings,
-    )
-    return randomise(model)
-
-
 def mmseg_features(model: nn.Module) -> Features:
     """Return the patches alone: mmsegmentation gives them as an image, without the cls token."""
     return lambda images: model(images)[-1].flatten(2).transpose(1, 2)
@@ -162,25 +144,6 @@ def mmpretrain(tmp: Path) -> Case:
     state |= {"neck.decoder_embed.weight": torch.randn(8, WIDTH), "neck.mask_token": torch.ones(2)}
     content = {"state_dict": state, "meta": {"epoch": 1}}
     return saved(tmp / "epoch_1.pth", content, features=model.forward_features)
-
-
-def detectron2_vit(**settings) -> nn.Module:
-    from detectron2.modeling.backbone.vit import ViT
-
-    torch.manual_seed(0)
-    model = ViT(
-        img_size=SIDE,
-        patch_size=PATCH,
-        embed_dim=WIDTH,
-        depth=DEPTH,
-        num_heads=HEADS,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=0,
-        pretrain_img_size=SIDE,
-        **settings,
-    )
-    return randomise(model)
 
 
 def detectron2_features(model: nn.Module) -> Features:
