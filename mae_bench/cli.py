@@ -37,6 +37,11 @@ COMMANDS = {
         "measure one encoder on one task",
         "mae-bench transfer imagenet_linear --encoder encoder.safetensors --imagenet DIR",
     ),
+    "encoders": Command(
+        "mae_bench.commands.encoders:encoders",
+        "bring in checkpoints of other code with proof; write them for other code",
+        "mae-bench encoders add mae_pretrain_vit_base.pth --name mae-base",
+    ),
     "reconstruct": Command(
         "mae_bench.commands.reconstruct:reconstruct",
         "paint the hidden patches of images with a masked autoencoder",

@@ -11,7 +11,17 @@ import pytest
 from PIL import Image
 
 PROGRAM = Path(sys.executable).with_name("mae-bench")
-COMMANDS = ("run", "pretrain", "transfer", "reconstruct", "report", "doctor", "data", "list")
+COMMANDS = (
+    "run",
+    "pretrain",
+    "transfer",
+    "encoders",
+    "reconstruct",
+    "report",
+    "doctor",
+    "data",
+    "list",
+)
 
 
 def call(*words, cwd, **options):
@@ -96,7 +106,7 @@ def test_an_encoder_file_that_is_none_is_refused(tmp_path):
     words = ("transfer", "imagenet_linear", "--encoder", "e.safetensors")
     answer = call(*words, cwd=tmp_path)
     assert answer.returncode == 2
-    assert "e.safetensors is no encoder file" in answer.stderr
+    assert "e.safetensors is not a whole safetensors file" in answer.stderr
 
 
 @pytest.fixture(scope="module")

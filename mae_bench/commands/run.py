@@ -50,7 +50,8 @@ def run(words: list[str]) -> int:
     options = parse(RunOptions, "run", words, "Run a suite: what is done is not run again.")
     if options.parallel < 0:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
-    ground = survey(named_suite(options.suite), options.place.read())
+    site = options.place.read()
+    ground = survey(named_suite(options.suite, site.store), site)
     if options.dry_run:
         print_plan(ground)
         return OK
@@ -74,16 +75,17 @@ def run(words: list[str]) -> int:
 def report(words: list[str]) -> int:
     """Write a suite's tables from the store; return the exit code."""
     options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
-    write_tables(survey(named_suite(options.suite), options.place.read()), options.results)
+    site = options.place.read()
+    write_tables(survey(named_suite(options.suite, site.store), site), options.results)
     return OK
 
 
-def named_suite(name: str) -> Suite:
-    """Return the preset or the suite in the TOML file of that name."""
+def named_suite(name: str, store: Path) -> Suite:
+    """Return the preset or the suite in the TOML file of that name; `store` takes conversions."""
     if name in PRESETS:
         return PRESETS[name]()
     if name.endswith(".toml"):
-        return read_suite(Path(name))
+        return read_suite(Path(name), store)
     raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
 
 

@@ -19,9 +19,10 @@ from mae_bench.core.files import ENCODER
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
+from mae_bench.core.site import Site
+from mae_bench.suite.encoders import find_encoder, spec_in
 from mae_bench.suite.preflight import single_ground
 from mae_bench.suite.status import result_text
-from mae_bench.suite.suite import declared
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class PretrainOptions:
 class TransferOptions:
     """What a transfer job has beside its recipe."""
 
-    encoder: Path
-    """The encoder: an encoder.safetensors, or a .pth with the reference code's names."""
+    encoder: str
+    """A checkpoint file of any known format, a name that `encoders add` gave, or timm:/hf:NAME."""
     seed: int = 0
     """Seed of everything random."""
     compute: Compute = field(default_factory=Compute)
@@ -54,7 +55,7 @@ def pretrain(words: list[str]) -> int:
     size, rest = _option(words[1:], "--size", "published")
     arch, _ = _option(rest, "--arch", "")
     default = _default(chosen, size, arch, chosen.name)
-    job = PretrainOptions(compute=_site_compute(rest))
+    job = PretrainOptions(compute=_site(rest).compute)
     recipe, options = _parse(default, job, f"pretrain {chosen.name}", rest)
     return _run(recipe, options, None)
 
@@ -66,15 +67,11 @@ def transfer(words: list[str]) -> int:
         return chosen
     size, rest = _option(words[1:], "--size", "published")
     encoder, _ = _option(rest, "--encoder", "")
-    arch, origin = "", "foreign"
-    if encoder.endswith(".safetensors"):
-        arch, origin = declared(Path(encoder), {})
-    default = _default(chosen, size, arch, origin)
-    job = TransferOptions(encoder=tyro.MISSING, compute=_site_compute(rest))
+    path = find_encoder(encoder, _site(rest).store, say=print) if encoder else Path()
+    spec = spec_in(path) or {}
+    default = _default(chosen, size, spec.get("arch", ""), spec.get("origin", "foreign"))
+    job = TransferOptions(encoder=tyro.MISSING, compute=_site(rest).compute)
     recipe, options = _parse(default, job, f"transfer {chosen.name}", rest)
-    path: Path = options.encoder
-    if not path.is_file():
-        raise ValueError(f"no encoder file {path}; pass --encoder FILE with an existing one")
     with path.open("rb") as stream:
         source = Checkpoint(path, hashlib.file_digest(stream, "sha256").hexdigest())
     return _run(recipe, options, source)
@@ -126,10 +123,10 @@ def _parse(recipe: Recipe, job: Any, command: str, words: list[str]) -> tuple[Re
     return parsed.recipe, parsed.job
 
 
-def _site_compute(words: list[str]) -> Compute:
-    """Return the settings of the site file, which flags are put over."""
-    site, _ = _option(words, "--site", "")
-    return Place(site=Path(site) if site else None).read().compute
+def _site(words: list[str]) -> Site:
+    """Return the site file's facts and the store, which the other flags are put over."""
+    site, store = (_option(words, name, "")[0] for name in ("--site", "--store"))
+    return Place(Path(site) if site else None, Path(store) if store else None).read()
 
 
 def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
@@ -153,5 +150,10 @@ def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
 def _say(folder: Path, job: Job, result: Any) -> None:
     """Print the metrics and where the files are."""
     print(f"{job.recipe.name}: {result_text(job, result)}")
+    if isinstance(result.fidelity, str):
+        print(f"fidelity: {result.fidelity}")
+    else:
+        print(f"fidelity: {len(result.fidelity)} deviations from what is published")
+        print("\n".join(f"  {line}" for line in result.fidelity))
     encoder = folder / ENCODER
     print(f"encoder: {encoder}" if encoder.exists() else f"files: {folder}")

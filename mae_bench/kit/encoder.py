@@ -87,11 +87,25 @@ def _absent(spec: EncoderSpec) -> tuple[str, ...]:
     return tuple(absent + ([] if spec.final_norm else ["norm.weight", "norm.bias"]))
 
 
-def write_encoder(path: Path, spec: EncoderSpec, state: State) -> None:
-    """Write the encoder file, whole or not at all; the state must be exactly the spec's tensors."""
-    check_state(str(path), spec, state)
+def write_encoder(
+    path: Path, spec: EncoderSpec, state: State, history: tuple[str, ...] = ()
+) -> None:
+    """Write the encoder file, whole or not at all; the state must be exactly the spec's tensors.
+
+    The same values give the same bytes. `history` says how it was converted, if it was.
+    """
+    write_bytes(path, encoder_bytes(str(path), spec, state, history))
+
+
+def encoder_bytes(
+    what: str, spec: EncoderSpec, state: State, history: tuple[str, ...] = ()
+) -> bytes:
+    """Return the content of an encoder file; ValueError if the state is not exactly the spec's."""
+    check_state(what, spec, state)
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in state.items()}
-    write_bytes(path, save(tensors, {OWN_HEADER: json.dumps(dataclasses.asdict(spec))}))
+    told = {"history": list(history)} if history else {}
+    # One entry: safetensors writes several in an order of its own, so bytes would differ.
+    return save(tensors, {OWN_HEADER: json.dumps(dataclasses.asdict(spec) | told)})
 
 
 def read_encoder(path: Path) -> Encoder:
@@ -149,18 +163,19 @@ def load_exactly(
             raise ValueError(f"{name} did not arrive in {type(model).__name__}: values differ")
 
 
-def read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """Return spec and tensors of a file that write_encoder made, which must fit each other."""
+def read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor], tuple[str, ...]]:
+    """Return spec, tensors and history of a file that write_encoder made, which fit each other."""
     with safe_open(path, framework="pt") as stream:
         header = stream.metadata()[OWN_HEADER]
         state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
     try:
         fields = json.loads(header)
+        history = tuple(fields.pop("history", ()))
         spec = EncoderSpec(**fields | {k: tuple(fields[k]) for k in ("mean", "std")})
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} has an encoder spec this version cannot read: {error}") from error
     check_state(str(path), spec, state)
-    return spec, state
+    return spec, state, history
 
 
 def _first(problems: list[str], limit: int = 5) -> str:

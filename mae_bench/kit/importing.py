@@ -97,10 +97,10 @@ def _own(path: Path, options: ImportOptions) -> Imported:
             f"{path} is an encoder file of mae-bench with a spec of its own; leave out format, "
             "heads, grid and drop"
         )
-    spec, state = read_own(path)
+    spec, state, history = read_own(path)
     words = {"origin": options.origin, "mean": options.mean, "std": options.std}
     spec = replace(spec, **{name: value for name, value in words.items() if value is not None})
-    return Imported(Encoder(spec, state, _sha256(path)), Arrival(tuple(state)), OWN)
+    return Imported(Encoder(spec, state, _sha256(path), history), Arrival(tuple(state)), OWN)
 
 
 def _without(

@@ -1,6 +1,6 @@
 """A suite: rows of encoders, columns of tasks, seeds; from a TOML file or a preset."""
 
-import json
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ from typing import Any, Literal
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.recipe import Recipe, Scalar, build, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
-from mae_bench.kit.archs import ARCHS
+from mae_bench.suite.encoders import find_encoder, spec_in
+
+log = logging.getLogger(__name__)
 
 Size = Literal["published", "demo"]
 ROW_KEYS = ("recipe", "checkpoint", "arch", "origin", "size", "seeds", "own")
@@ -102,11 +104,11 @@ def made_row(label: str, name: str, size: Size, fields: Mapping[str, Scalar], **
     return Row(label, recipe, None, arch=arch, origin=name, **rest)
 
 
-def read_suite(path: Path) -> Suite:
-    """Return the suite that a TOML file describes.
+def read_suite(path: Path, store: Path = Path("runs")) -> Suite:
+    """Return the suite that a TOML file describes; foreign checkpoints are converted into `store`.
 
-    Raises ValueError for unknown keys, names and fields (with the nearest known one), and for
-    values of the wrong type or out of range.
+    Raises ValueError for unknown keys, names and fields (with the nearest known one), for values of
+    the wrong type or out of range, and for a checkpoint that is missing or no encoder.
     """
     try:
         table = tomllib.loads(path.read_text())
@@ -115,12 +117,12 @@ def read_suite(path: Path) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     try:
-        return _suite(table, path.resolve().parent)
+        return _suite(table, path.resolve().parent, store)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _suite(table: Mapping[str, Any], folder: Path) -> Suite:
+def _suite(table: Mapping[str, Any], folder: Path, store: Path) -> Suite:
     """Return the suite in a parsed table; checkpoints are relative to folder."""
     for key in table:
         if key not in ("name", "seeds", "encoders", "tasks"):
@@ -132,13 +134,13 @@ def _suite(table: Mapping[str, Any], folder: Path) -> Suite:
         raise ValueError("tasks must be tables: [[tasks]]")
     return Suite(
         name=_typed("name", table.get("name", ""), str),
-        rows=tuple(_row(label, entry, folder) for label, entry in encoders.items()),
+        rows=tuple(_row(label, entry, folder, store) for label, entry in encoders.items()),
         columns=tuple(_column(task) for task in tasks),
         seeds=_seeds("seeds", table.get("seeds", [0])),
     )
 
 
-def _row(label: str, entry: Mapping[str, Any], folder: Path) -> Row:
+def _row(label: str, entry: Mapping[str, Any], folder: Path, store: Path) -> Row:
     """Return the row of one [encoders."label"] table."""
     if ("recipe" in entry) == ("checkpoint" in entry):
         raise ValueError(f"encoder {label!r} must have either recipe or checkpoint")
@@ -154,29 +156,14 @@ def _row(label: str, entry: Mapping[str, Any], folder: Path) -> Row:
     if fields or own:
         odd = sorted(fields) + ["own"] * bool(own)
         raise ValueError(f"encoder {label!r} has a checkpoint, so it cannot have {', '.join(odd)}")
-    path = folder / _typed(f"checkpoint of {label!r}", entry["checkpoint"], str)
-    arch, origin = declared(path, entry)
-    if arch not in ARCHS:
-        raise ValueError(unknown(f"arch of encoder {label!r}", arch, ARCHS))
-    return Row(label, None, path, arch=arch, origin=origin)
-
-
-def declared(path: Path, entry: Mapping[str, Any]) -> tuple[str, str]:
-    """Return arch and origin: those of the suite file, else those in the checkpoint's header."""
-    if "arch" in entry:
-        return str(entry["arch"]), str(entry.get("origin", "foreign"))
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path} does not say its size; give arch, one of {', '.join(ARCHS)}")
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(length, 10_000_000)))
-        spec = json.loads(header["__metadata__"]["mae_bench.encoder"])
-        return spec["arch"], str(entry.get("origin", spec["origin"]))
-    except FileNotFoundError:
-        raise ValueError(f"no checkpoint {path}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no encoder file of mae-bench; give arch too") from error
+    name = _typed(f"checkpoint of {label!r}", entry["checkpoint"], str)
+    path = find_encoder(name, store, folder, say=log.info)
+    spec = spec_in(path) or {}
+    if entry.get("arch", spec["arch"]) != spec["arch"]:
+        raise ValueError(
+            f"arch of encoder {label!r} is {entry['arch']}, {name} holds {spec['arch']}"
+        )
+    return Row(label, None, path, spec["arch"], str(entry.get("origin", spec["origin"])))
 
 
 def _column(entry: Mapping[str, Any]) -> Column:

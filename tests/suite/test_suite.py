@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from mae_bench.kit.archs import ARCHS
 from mae_bench.suite.suite import read_suite
 
 GOOD = """
@@ -78,11 +77,20 @@ def test_a_checkpoint_says_its_own_size(tmp_path, read):
     assert (row.arch, row.origin, row.checkpoint) == ("vit_tiny_patch16", "supervised", file)
 
 
-def test_a_pickled_checkpoint_needs_its_size_in_the_suite(read):
-    text = 'name = "a"\n[encoders.Mine]\ncheckpoint = "mine.pth"\n[[tasks]]\n'
-    text += 'recipe = "imagenet_linear"'
-    with pytest.raises(ValueError, match=f"give arch, one of {next(iter(ARCHS))}"):
+def test_a_checkpoint_that_says_another_size_is_refused(tmp_path, read):
+    spec = {"arch": "vit_tiny_patch16", "origin": "supervised"}
+    header = json.dumps({"__metadata__": {"mae_bench.encoder": json.dumps(spec)}}).encode()
+    (tmp_path / "mine.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    text = 'name = "a"\n[encoders.Mine]\ncheckpoint = "mine.safetensors"\n'
+    text += 'arch = "vit_base_patch16"\n[[tasks]]\nrecipe = "imagenet_linear"'
+    with pytest.raises(ValueError, match=r"is vit_base_patch16, mine.safetensors holds vit_tiny"):
         read(text)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(read):
+    text = 'name = "a"\n[encoders.Mine]\ncheckpoint = "mine.pth"\n[[tasks]]\n'
+    with pytest.raises(ValueError, match=r"no encoder mine\.pth: there is no such file"):
+        read(text + 'recipe = "imagenet_linear"')
 
 
 def test_a_missing_suite_file_is_named(tmp_path):

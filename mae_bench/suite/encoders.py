@@ -1,0 +1,89 @@
+"""Encoders made elsewhere: found by file or name, converted once, kept in the store."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+FOLDER = "encoders"
+"""Below the store: what was added by name, and in `converted` what was converted on the way."""
+FETCHED = ("timm:", "hf:")
+"""How the names of encoders begin that are fetched over the network."""
+CONVERSION = 1
+"""Raised when the importer would give other tensors, so that files are converted anew."""
+
+Say = Callable[[str], None]
+
+
+def find_encoder(name: str, store: Path, folder: Path = Path(), say: Say = print) -> Path:
+    """Return the encoder file that is meant, converting or fetching what is not one of ours.
+
+    `name` is a file (relative to `folder`), a name that `encoders add` gave, timm:NAME or hf:NAME.
+    A conversion is kept in the store and not made twice; `say` gets what it did. Raises ValueError
+    if nothing is found, and if a file is no encoder or cannot be converted completely.
+    """
+    path = folder / name
+    if name.startswith(FETCHED):
+        return _kept(store, name, lambda out: _fetch(name, out), say)
+    if path.exists() or path.is_symlink():
+        if spec_in(path):
+            return path
+        label = f"{path.stem}-{_digest(path)[:8]}"
+        return _kept(store, label, lambda out: _convert(path, out), say)
+    added = added_encoders(store)
+    if name in added:
+        return added[name]
+    raise ValueError(
+        f"no encoder {name}: there is no such file, and no such name was given by `mae-bench "
+        f"encoders add` (known: {', '.join(added) or 'none'}); timm:NAME and hf:NAME fetch one"
+    )
+
+
+def added_encoders(store: Path) -> dict[str, Path]:
+    """Return the encoders that were added to the store, by name."""
+    return {path.stem: path for path in sorted((store / FOLDER).glob("*.safetensors"))}
+
+
+def spec_in(path: Path) -> dict[str, Any] | None:
+    """Return the spec in the header of an encoder file of ours, None for any other file."""
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(length, 10_000_000)))
+        spec = json.loads(header["__metadata__"]["mae_bench.encoder"])
+        return spec if isinstance(spec, dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _kept(store: Path, label: str, make: Callable[[Path], str], say: Say) -> Path:
+    """Return the store's file of that label, made if there is none yet."""
+    safe = re.sub(r"[^0-9A-Za-z.-]", "_", label)
+    kept = store / FOLDER / "converted" / f"{safe}-v{CONVERSION}.safetensors"
+    if not spec_in(kept):
+        say(make(kept))
+    return kept
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of the file; ValueError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"encoder {path} cannot be read: {error.strerror}") from error
+
+
+def _convert(path: Path, out: Path) -> str:
+    """Write our file with the weights of a foreign one; return what was done in a sentence."""
+    convert: Callable[[Path, Path], str] = import_module("mae_bench.kit.conversion").convert
+    return convert(path, out)
+
+
+def _fetch(name: str, out: Path) -> str:
+    """Write our file with the weights of a model known by name; return what was done."""
+    fetch: Callable[[str, Path], str] = import_module("mae_bench.kit.fetch").fetch
+    return fetch(name, out)
