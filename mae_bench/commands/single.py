@@ -15,13 +15,13 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.commands.ranks import check_split, in_ranks, run_in_ranks
 from mae_bench.commands.run import enough_gpus, prepared, run_jobs
 from mae_bench.core.compute import Compute
-from mae_bench.core.files import ENCODER
+from mae_bench.core.files import CLASSIFIER, ENCODER
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.suite.preflight import single_ground
 from mae_bench.suite.status import result_text
-from mae_bench.suite.suite import declared
+from mae_bench.suite.suite import declared, declared_classifier
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class TransferOptions:
     """What a transfer job has beside its recipe."""
 
     encoder: Path
-    """The encoder: an encoder.safetensors, or a .pth with the reference code's names."""
+    """The encoder: an encoder.safetensors, or a .pth with the reference code's names; for tasks
+    that measure fine-tuned weights the classifier.safetensors in the fine-tuning's folder."""
     seed: int = 0
     """Seed of everything random."""
     compute: Compute = field(default_factory=Compute)
@@ -67,7 +68,9 @@ def transfer(words: list[str]) -> int:
     size, rest = _option(words[1:], "--size", "published")
     encoder, _ = _option(rest, "--encoder", "")
     arch, origin = "", "foreign"
-    if encoder.endswith(".safetensors"):
+    if chosen.after and encoder:
+        arch, origin = declared_classifier(Path(encoder), chosen.after)
+    elif encoder.endswith(".safetensors"):
         arch, origin = declared(Path(encoder), {})
     default = _default(chosen, size, arch, origin)
     job = TransferOptions(encoder=tyro.MISSING, compute=_site_compute(rest))
@@ -153,5 +156,8 @@ def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
 def _say(folder: Path, job: Job, result: Any) -> None:
     """Print the metrics and where the files are."""
     print(f"{job.recipe.name}: {result_text(job, result)}")
-    encoder = folder / ENCODER
-    print(f"encoder: {encoder}" if encoder.exists() else f"files: {folder}")
+    left = [folder / name for name in (ENCODER, CLASSIFIER) if (folder / name).exists()]
+    for path in left:
+        print(f"{path.stem}: {path}")
+    if not left:
+        print(f"files: {folder}")

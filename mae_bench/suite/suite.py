@@ -167,16 +167,42 @@ def declared(path: Path, entry: Mapping[str, Any]) -> tuple[str, str]:
         return str(entry["arch"]), str(entry.get("origin", "foreign"))
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} does not say its size; give arch, one of {', '.join(ARCHS)}")
+    words = _metadata(path)
+    try:
+        spec = json.loads(words["mae_bench.encoder"])
+        return spec["arch"], str(entry.get("origin", spec["origin"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no encoder file of mae-bench; give arch too") from error
+
+
+def declared_classifier(path: Path, task: str) -> tuple[str, str]:
+    """Return arch and origin of the encoder in a classifier file that `task` left.
+
+    Raises ValueError with the next step if the file is another, such as a plain encoder.
+    """
+    words = _metadata(path)
+    try:
+        spec = json.loads(words["mae_bench.classifier"])["spec"]
+        return str(spec["arch"]), str(spec["origin"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no classifier.safetensors as {task} leaves it; run `mae-bench transfer "
+            f"{task} --encoder {path}` first and pass the file in its folder"
+        ) from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the words in the header of a safetensors file; empty if it is none."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(length, 10_000_000)))
-        spec = json.loads(header["__metadata__"]["mae_bench.encoder"])
-        return spec["arch"], str(entry.get("origin", spec["origin"]))
     except FileNotFoundError:
         raise ValueError(f"no checkpoint {path}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no encoder file of mae-bench; give arch too") from error
+    except ValueError:
+        return {}
+    words = header.get("__metadata__") if isinstance(header, dict) else None
+    return words if isinstance(words, dict) else {}
 
 
 def _column(entry: Mapping[str, Any]) -> Column:
