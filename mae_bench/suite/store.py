@@ -114,7 +114,7 @@ def check_metrics(values: dict[str, float], metrics: tuple[Metric, ...]) -> None
     """
     known, found = {metric.name for metric in metrics}, set(values)
     needed = {metric.name for metric in metrics if not metric.optional}
-    if not (needed <= found <= known and found):
+    if not needed <= found <= known or bool(found) != bool(known):
         some = sorted(known - needed)
         may = f" and may be {some}" if some else ""
         raise ValueError(f"metrics must be {sorted(needed)}{may}, got {sorted(found)}")
