@@ -21,7 +21,7 @@ ALEXNET = {
     "jpeg_compression": 0.606500,
 }
 """Top-1 error of AlexNet, the mean over the five severities: the authors' spreadsheet, to which the
-README of github.com/hendrycks/robustness leads. tests/transfer/test_corruption_error.py has its parts."""
+README of github.com/hendrycks/robustness leads; test_corruption_error.py has each severity."""
 
 
 def corruption_errors(errors: Mapping[str, Mapping[int, float]]) -> dict[str, float]:

@@ -30,8 +30,7 @@ class ImagenetPartial(ImagenetFinetune):
     name: ClassVar[str] = "imagenet_partial"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(metric_name(blocks), f"top-1, {blocks} blocks tuned", optional=True)
-        for blocks in BLOCKS
+        Metric(metric_name(blocks), f"partial {blocks} top-1", optional=True) for blocks in BLOCKS
     )
     resources: ClassVar[Resources] = Resources(gpus=32, hours=100.0, demo_seconds=120.0)
 

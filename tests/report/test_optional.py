@@ -58,9 +58,9 @@ def test_a_seed_that_is_not_run_still_counts_as_missing(measured: Any) -> None:
 def test_texts_of_a_result_name_what_is_there(measured: Any) -> None:
     job = measured.jobs("MAE", PARTIAL)[0]
     text = result_text(job, measured.store.result(job))
-    assert text.startswith("top-1, 0 blocks tuned 50.0%, top-1, 0.5 blocks tuned 55.0%, top-1, all")
+    assert text.startswith("partial 0 top-1 50.0%, partial 0.5 top-1 55.0%, partial all top-1 60")
     jobs = job_frame(measured.plan, measured.store).set_index("key")
-    assert jobs.loc[job.key, "numbers"].count("blocks tuned") == 3
+    assert jobs.loc[job.key, "numbers"].count("partial") == 3
 
 
 @pytest.mark.parametrize("values", [{"b": 1.0}, {"a": 1.0, "c": 2.0}, {}])

@@ -235,6 +235,21 @@ def test_the_command_line_measures_a_classifier_and_refuses_an_encoder(
     assert f"no folder {sets}/imagenet-r; it needs imagenet-c/<corruption>" in answer.stderr
 
 
+def test_two_processes_predict_every_image_once_and_as_one_does(tmp_path, rigged, sets):
+    words = ("transfer", "imagenet_robustness", "--imagenet-robustness", sets, "--encoder", rigged)
+    measure(tmp_path / "one", rigged, sets, sets=("imagenet-a", "sketch"))
+    rest = ("--sets", "imagenet-a", "sketch", "--gpus", "2", "--store", "two")
+    answer = call(*words, *rest, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    for name in ("predictions-imagenet-a.parquet", "predictions-sketch.parquet"):
+        (path,) = (tmp_path / "two").glob(f"*/{name}")
+        one = pq.read_table(tmp_path / "one" / name)
+        two = pq.read_table(path)
+        assert two.drop(["probability"]).equals(one.drop(["probability"]))
+        pairs = zip(one["probability"].to_pylist(), two["probability"].to_pylist(), strict=True)
+        assert all(a == pytest.approx(b, rel=1e-5) for a, b in pairs)
+
+
 def test_a_suite_chains_encoder_fine_tuning_and_robustness(tmp_path, roots):
     classes = read_samples(roots["imagenet"], "val").classes
     make_shifted(tmp_path / "data", classes, sets=("imagenet-a",))
