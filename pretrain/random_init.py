@@ -16,6 +16,7 @@ class RandomInit:
     name: ClassVar[str] = "random_init"
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = ""
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = ()
     resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=5.0)
     published_archs: ClassVar[tuple[str, ...]] = tuple(ARCHS)

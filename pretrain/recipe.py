@@ -21,6 +21,7 @@ class PretrainRecipe:
     name: ClassVar[str]
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]]
     resources: ClassVar[Resources]
 

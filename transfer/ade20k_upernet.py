@@ -19,6 +19,7 @@ class Ade20kUperNet:
     name: ClassVar[str] = "ade20k_upernet"
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "ade20k"
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("miou", "ADE20K mIoU"),)
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0

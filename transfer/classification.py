@@ -1,5 +1,6 @@
 """Classifiers on an ImageNet-style folder: how they are built, fine-tuned and scored."""
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from mae_bench.core.files import record_facts
+from mae_bench.core.fidelity import fidelity
+from mae_bench.core.files import CLASSIFIER, FACTS, record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.augment import Mixing, rand_augment, soft_cross_entropy
 from mae_bench.kit.classifier import Classifier, Pool
+from mae_bench.kit.classifier_file import ClassifierFile, write_classifier
 from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import Encoder, load_exactly, read_encoder
 from mae_bench.kit.evaluation import PREDICTIONS, Predictions, predict
@@ -31,11 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
-    """Train encoder and head together; return the top-1 accuracy of the last weights."""
+    """Train encoder and head together; return the top-1 accuracy of the last weights.
+
+    They are left in ctx.out as a classifier file, for the tasks that come after this one.
+    """
     machine = start(ctx.out)
     encoder, samples = inputs(ctx, recipe.image_size)
     model = finetuned(recipe, ctx, machine, encoder, samples)
     predictions = score(model, ctx, machine)
+    if machine.ranks.first:
+        _leave(recipe, ctx, encoder, model, samples.classes)
     return {"top1": predictions.accuracy()} if machine.ranks.first else {}
 
 
@@ -56,11 +64,7 @@ def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
             f"expected the same; only in one: {', '.join(odd[:3])}"
         )
     counts = {"classes": len(samples.classes), "images": len(samples), "val_images": len(val)}
-    record_facts(
-        ctx.out,
-        encoder=encoder_facts(given, encoder),
-        data=counts,
-    )
+    record_facts(ctx.out, encoder=encoder_facts(given, encoder), data=counts)
     return encoder, samples
 
 
@@ -75,12 +79,31 @@ def finetuned(
 
     Raises ValueError if a parameter's name belongs to no layer.
     """
-    seed_globals(ctx.seed, "init")
-    model = classifier(encoder, len(samples.classes), "avg", recipe.drop_path)
+    model = untrained(recipe, ctx.seed, encoder, len(samples.classes))
+    return trained(FineTuning(recipe, model), ctx, machine, samples)
+
+
+def untrained(
+    recipe: "ImagenetFinetune", seed: int, encoder: Encoder, num_classes: int
+) -> Classifier:
+    """Return what fine-tuning starts from: the encoder, a new fc_norm and a head near zero."""
+    seed_globals(seed, "init")
+    model = classifier(encoder, num_classes, "avg", recipe.drop_path)
     nn.init.trunc_normal_(model.head.weight, std=2e-5)
     nn.init.zeros_(model.head.bias)
-    module = machine.take(FineTuning(recipe, model))
-    groups = layer_decay_groups(model, encoder.spec.depth, recipe.layer_decay, recipe.weight_decay)
+    return model
+
+
+def trained(module: "FineTuning", ctx: Context, machine: Machine, samples: Samples) -> Classifier:
+    """Return the module's classifier after its recipe's training on the samples, in ctx.out.
+
+    What requires no gradient stays as it is. Raises ValueError if a parameter's name belongs to no
+    layer.
+    """
+    recipe, model = module.recipe, module.model
+    module = machine.take(module)
+    depth = model.spec.depth
+    groups = layer_decay_groups(model, depth, recipe.layer_decay, recipe.weight_decay)
     if machine.ranks.first:
         log.info("parameter groups:\n%s", groups_table(groups))
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
@@ -90,6 +113,25 @@ def finetuned(
     )
     views = Views(samples, view, ctx.seed)
     return train(module, optimizer, epoch_training(recipe, ctx, views, machine)).model
+
+
+def _leave(
+    recipe: "ImagenetFinetune",
+    ctx: Context,
+    encoder: Encoder,
+    model: Classifier,
+    classes: tuple[str, ...],
+) -> None:
+    """Write the classifier file, with how its training differs from the published one."""
+    stamp = fidelity(recipe, json.loads((ctx.out / FACTS).read_text()))
+    content = ClassifierFile(
+        model.spec,
+        model.state_dict(),
+        classes,
+        history=(*encoder.history, f"fine-tuned by {recipe.name} from {encoder.sha256[:16]}"),
+        deviations=() if isinstance(stamp, str) else tuple(stamp),
+    )
+    write_classifier(ctx.out / CLASSIFIER, content)
 
 
 def classifier(
@@ -112,6 +154,7 @@ class FineTuning(nn.Module):
 
     def __init__(self, recipe: "ImagenetFinetune", model: Classifier) -> None:
         super().__init__()
+        self.recipe = recipe
         self.model = model
         self.mixing = Mixing(
             model.head.out_features,

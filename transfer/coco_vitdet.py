@@ -22,6 +22,7 @@ class CocoVitDet:
     name: ClassVar[str] = "coco_vitdet"
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "coco"
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("box_ap", "COCO box AP"),
         Metric("mask_ap", "COCO mask AP"),

@@ -25,6 +25,7 @@ class ImagenetFinetune:
     name: ClassVar[str] = "imagenet_finetune"
     version: ClassVar[int] = 2
     dataset: ClassVar[str] = "imagenet"
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
     published_archs: ClassVar[tuple[str, ...]] = (*SMALL, *PAPER_ARCHS)

@@ -25,6 +25,7 @@ class ImagenetLinear:
     name: ClassVar[str] = "imagenet_linear"
     version: ClassVar[int] = 2
     dataset: ClassVar[str] = "imagenet"
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS

@@ -27,6 +27,8 @@ class Place:
     """Folder with train2017/, val2017/ and annotations/."""
     ade20k: Path | None = None
     """The folder ADEChallengeData2016."""
+    imagenet_robustness: Path | None = None
+    """Folder with imagenet-c/, imagenet-a/, imagenet-r/ and sketch/, or some of them."""
 
     def read(self) -> Site:
         """Return the site file's facts with the flags put over them."""

@@ -15,12 +15,12 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.commands.ranks import check_split, in_ranks, run_in_ranks
 from mae_bench.commands.run import enough_gpus, prepared, run_jobs
 from mae_bench.core.compute import Compute
-from mae_bench.core.files import ENCODER
+from mae_bench.core.files import CLASSIFIER, ENCODER
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.core.site import Site
-from mae_bench.suite.encoders import find_encoder, spec_in
+from mae_bench.suite.encoders import classifier_spec, find_encoder, spec_in
 from mae_bench.suite.preflight import single_ground
 from mae_bench.suite.status import result_text
 
@@ -40,7 +40,8 @@ class TransferOptions:
     """What a transfer job has beside its recipe."""
 
     encoder: str
-    """A checkpoint file of any known format, a name that `encoders add` gave, or timm:/hf:NAME."""
+    """A checkpoint file of any known format, a name that `encoders add` gave, or timm:/hf:NAME; for
+    tasks that measure fine-tuned weights the classifier.safetensors in the fine-tuning's folder."""
     seed: int = 0
     """Seed of everything random."""
     compute: Compute = field(default_factory=Compute)
@@ -67,8 +68,12 @@ def transfer(words: list[str]) -> int:
         return chosen
     size, rest = _option(words[1:], "--size", "published")
     encoder, _ = _option(rest, "--encoder", "")
-    path = find_encoder(encoder, _site(rest).store, say=print) if encoder else Path()
-    spec = spec_in(path) or {}
+    if chosen.after and encoder:
+        path = Path(encoder)
+        spec = classifier_spec(path, chosen.after)
+    else:
+        path = find_encoder(encoder, _site(rest).store, say=print) if encoder else Path()
+        spec = spec_in(path) or {}
     default = _default(chosen, size, spec.get("arch", ""), spec.get("origin", "foreign"))
     job = TransferOptions(encoder=tyro.MISSING, compute=_site(rest).compute)
     recipe, options = _parse(default, job, f"transfer {chosen.name}", rest)
@@ -155,5 +160,8 @@ def _say(folder: Path, job: Job, result: Any) -> None:
     else:
         print(f"fidelity: {len(result.fidelity)} deviations from what is published")
         print("\n".join(f"  {line}" for line in result.fidelity))
-    encoder = folder / ENCODER
-    print(f"encoder: {encoder}" if encoder.exists() else f"files: {folder}")
+    left = [folder / name for name in (ENCODER, CLASSIFIER) if (folder / name).exists()]
+    for path in left:
+        print(f"{path.stem}: {path}")
+    if not left:
+        print(f"files: {folder}")

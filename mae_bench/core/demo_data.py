@@ -43,7 +43,7 @@ class DemoData:
 
 
 def demo_roots(root: Path) -> dict[str, Path]:
-    """Return the data roots, by data set name, of demo data made in root."""
+    """Return the data roots, by data set name, of demo data made in root; it has no other set."""
     return {
         "imagenet": root / "imagenet",
         "coco": root / "coco",

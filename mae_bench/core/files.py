@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 ENCODER = "encoder.safetensors"
+CLASSIFIER = "classifier.safetensors"
+"""What fine-tuning leaves for the tasks that come after it."""
 METRICS = "metrics.jsonl"
 FACTS = "facts.json"
 

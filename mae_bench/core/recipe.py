@@ -22,6 +22,8 @@ class Metric:
     unit: str = "%"
     higher_is_better: bool = True
     digits: int = 1
+    optional: bool = False
+    """Whether it may not exist, such as for an encoder too small for it: an empty cell."""
 
     def check(self, value: float) -> None:
         """Raise ValueError unless value is finite, and within [0, 100] for a percentage."""
@@ -67,7 +69,9 @@ class Recipe(Protocol):
     version: ClassVar[int]
     """Raised when the same fields would give other numbers."""
     dataset: ClassVar[str]
-    """imagenet, coco, ade20k, or empty: a key of site.toml's [data]."""
+    """A key of site.toml's [data], or empty."""
+    after: ClassVar[str]
+    """The task whose trained model is measured; empty: the encoder itself is."""
     metrics: ClassVar[tuple[Metric, ...]]
     resources: ClassVar[Resources]
     published_archs: ClassVar[tuple[str, ...]]

@@ -48,6 +48,16 @@ class Predictions:
         write_bytes(path, stream.getbuffer())
 
 
+def read_accuracy(path: Path, images: int) -> float | None:
+    """Return the top-1 accuracy of predictions kept in a file, None if it is not of so many."""
+    try:
+        table = pq.read_table(path, columns=["label", "top1"])
+    except (OSError, pa.ArrowException):
+        return None
+    right = table["label"].to_numpy() == table["top1"].to_numpy()
+    return 100.0 * int(right.sum()) / images if len(right) == images > 0 else None
+
+
 @torch.no_grad()
 def predict(model: nn.Module, views: Views, ranks: Ranks = ALONE) -> Predictions:
     """Return the predictions on all images; every rank must call it, and the first gets them all.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,56 @@ NEXT_STEP = {
     "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
     "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
     "ADEChallengeData2016",
+    "imagenet_robustness": "it needs imagenet-c/<corruption>/<1 to 5>/<class>/*.JPEG, and "
+    "<class>/ below imagenet-a, imagenet-r and sketch, or those that are to be measured",
 }
+SHIFTED = ("imagenet-c", "imagenet-a", "imagenet-r", "sketch")
+"""The folders of an imagenet_robustness root, as their archives name them."""
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+SEVERITIES = (1, 2, 3, 4, 5)
+PARTS = {"imagenet_robustness": SHIFTED}
+"""Folders below the root that are checked one by one, since each can be used alone."""
+DEPTHS = {"imagenet_robustness": 4}
+"""Levels of folders whose change asks for a new fingerprint, where it is not two."""
 
 
-def check(dataset: str, root: Path | None) -> list[str]:
-    """Return what is wrong with a data root, a sentence each; empty if it is whole."""
+def check(dataset: str, root: Path | None, parts: Sequence[str] = ()) -> list[str]:
+    """Return what is wrong with a data root, a sentence each; empty if it is whole.
+
+    `parts`: the folders below the root that are needed, of a data set that has independent ones;
+    empty: all of them.
+    """
     if root is None:
-        return [
-            f"{dataset}: no folder given; set data.{dataset} in site.toml or pass --{dataset} DIR"
-        ]
+        flag = dataset.replace("_", "-")
+        return [f"{dataset}: no folder given; set data.{dataset} in site.toml or pass --{flag} DIR"]
     if not root.is_dir():
         return [f"{dataset}: no folder {root}; {NEXT_STEP[dataset]}"]
-    problems = CHECKS[dataset](root)
+    folders = [root / part for part in parts or PARTS.get(dataset, ())] or [root]
+    problems = [line for folder in folders for line in CHECKS[dataset](folder)]
     return [f"{dataset}: {problem}; {NEXT_STEP[dataset]}" for problem in problems]
+
+
+def shifted_folders(part: str) -> list[str]:
+    """Return the folders of class folders below the root that make up one of SHIFTED."""
+    if part != "imagenet-c":
+        return [part]
+    return [f"{part}/{corruption}/{level}" for corruption in CORRUPTIONS for level in SEVERITIES]
 
 
 def class_names(root: Path) -> list[str]:
@@ -56,7 +93,8 @@ def fingerprint(dataset: str, root: Path, cache: Path) -> str:
 
     It is kept in the JSON file `cache` until a folder or an annotation file changes.
     """
-    state = hashlib.sha256(repr((dataset, _folder_times(root))).encode()).hexdigest()
+    times = _folder_times(root, DEPTHS.get(dataset, 2))
+    state = hashlib.sha256(repr((dataset, times)).encode()).hexdigest()
     try:
         known: dict[str, Any] = json.loads(cache.read_text())
     except (OSError, json.JSONDecodeError):
@@ -148,10 +186,40 @@ def _check_ade20k(root: Path) -> list[str]:
     return problems
 
 
+def _check_shifted(folder: Path) -> list[str]:
+    """Return what one of SHIFTED lacks: folders, class folders, images in them.
+
+    All parts of imagenet-c must have the same classes; its 75,000 class folders are not opened.
+    """
+    problems: list[str] = []
+    first: set[str] | None = None
+    for name in shifted_folders(folder.name):
+        part = folder.parent / name
+        if not part.is_dir():
+            problems.append(f"no folder {part}")
+            continue
+        classes = {entry.name for entry in os.scandir(part) if entry.is_dir()}
+        first = classes if first is None else first
+        if not classes:
+            problems.append(f"{part} has no class folders, expected one for each class")
+        elif classes != first:
+            odd = sorted(classes ^ first)
+            problems.append(
+                f"{part} has {len(classes)} classes, expected the {len(first)} of the parts before "
+                f"it; only in one: {_some(odd)}"
+            )
+        elif name == folder.name:
+            empty = sorted(one for one in classes if not _any_file(part / one))
+            if empty:
+                problems.append(f"{part} has {len(empty)} empty class folders: {_some(empty)}")
+    return problems
+
+
 CHECKS: dict[str, Callable[[Path], list[str]]] = {
     "imagenet": _check_imagenet,
     "coco": _check_coco,
     "ade20k": _check_ade20k,
+    "imagenet_robustness": _check_shifted,
 }
 
 
@@ -185,11 +253,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         ) from error
 
 
-def _folder_times(root: Path, depth: int = 2) -> list[tuple[str, int]]:
-    """Return name and modification time of the folders down to `depth`, and of the JSON files."""
+def _folder_times(root: Path, depth: int) -> list[tuple[str, int]]:
+    """Return name and modification time of the folders down to `depth`, and of the JSON files.
+
+    The deepest folders are not listed: a file that comes or goes changes their own time.
+    """
     times = [(root.name, root.stat().st_mtime_ns)]
+    if depth == 0:
+        return times
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if depth > 0 and _is_folder(entry):
+        if _is_folder(entry):
             times += _folder_times(Path(entry.path), depth - 1)
         elif entry.name.endswith((".json", ".txt")):
             times.append((entry.name, entry.stat().st_mtime_ns))

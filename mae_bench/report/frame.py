@@ -30,6 +30,8 @@ COLUMNS = (
     "params",
     "flops",
 )
+NOT_MEASURED = "not measured"
+"""State of an optional metric that a finished job does not have: no hole, but an empty cell."""
 JOB_COLUMNS = ("row", "recipe", "seed", "key", "source", "numbers", "seconds", "state", "reason")
 
 
@@ -77,6 +79,8 @@ class Evidence:
 def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return every planned number: `value` is NaN where there is none, `state` says why.
 
+    An optional metric that a finished job does not have is `not measured`.
+
     Values are looked up by the keys of planned jobs, so a number of another recipe cannot get in.
     `blocked` (job key -> reason) tells what this machine cannot run.
     """
@@ -112,6 +116,8 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
         outcome = evidence.outcome(job)
         result = outcome.result
         for metric in load(cell.task).metrics:
+            value = None if result is None else result.metrics.get(metric.name)
+            absent = result is not None and value is None
             records.append(
                 {
                     "row": cell.row,
@@ -123,8 +129,8 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "digits": metric.digits,
                     "seed": job.seed,
                     "key": job.key,
-                    "value": None if result is None else result.metrics[metric.name],
-                    "state": outcome.state,
+                    "value": value,
+                    "state": NOT_MEASURED if absent else outcome.state,
                     "reason": outcome.reason,
                     "seconds": None if result is None else result.seconds,
                     **_encoder(job, evidence),
@@ -155,6 +161,7 @@ def _job_record(job: Job, outcome: Outcome) -> dict[str, Any]:
         else [
             f"{metric.title} {result.metrics[metric.name]:.{metric.digits}f} {metric.unit}".strip()
             for metric in job.recipe.metrics
+            if metric.name in result.metrics
         ]
     )
     return {

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mae_bench.report.frame import status
+from mae_bench.report.frame import NOT_MEASURED, status
 
 GROUP = ["row", "task", "metric"]
 COLUMN = ["arch", "task", "metric"]
@@ -17,12 +17,13 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
     The mean is blank (NaN) unless every seed is there; the sd needs two. Differences are to the
     supervised and the random row of the same architecture. `best` marks the best mean of an
     architecture and all means within the pooled sd of it, unless that would mark all of them.
+    A number that is not measured counts neither as there nor as missing.
     """
     groups = frame.assign(why=_why(frame)).groupby(GROUP, sort=False)
     about = ["arch", "origin", "title", "unit", "higher_is_better", "digits"]
     board = groups[about].first()
     board["n"] = groups["value"].count()
-    board["m"] = groups["value"].size()
+    board["m"] = groups["state"].agg(lambda states: (states != NOT_MEASURED).sum())
     whole = board["n"] == board["m"]
     board["mean"] = groups["value"].mean().where(whole)
     board["sd"] = groups["value"].std(ddof=1).where(whole)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from mae_bench.core.job import Result
-from mae_bench.report.frame import status
+from mae_bench.report.frame import NOT_MEASURED, status
 from mae_bench.report.leaderboard import COLUMN, pooled_sd
 
 EXPLANATION = (
@@ -26,7 +26,7 @@ def notes(board: pd.DataFrame) -> list[str]:
     MAE has no number at all, `holes` says so.
     """
     sentences = []
-    for _, group in board.groupby(COLUMN, sort=False):
+    for _, group in board[board["m"] > 0].groupby(COLUMN, sort=False):
         baselines = [group[group["origin"] == origin].head(1) for origin in BASELINES]
         others = [one for part in baselines for one in _lines(part)]
         for mae in _lines(group[(group["origin"] == "mae") & (group["n"] > 0)]):
@@ -37,7 +37,8 @@ def notes(board: pd.DataFrame) -> list[str]:
 
 def holes(frame: pd.DataFrame) -> list[str]:
     """Return a sentence for each row and reason that numbers are missing for."""
-    missing = frame[frame["value"].isna()].drop_duplicates(["row", "task", "seed"])
+    absent = frame["value"].isna() & (frame["state"] != NOT_MEASURED)
+    missing = frame[absent].drop_duplicates(["row", "task", "seed"])
     sentences = []
     for key, group in missing.groupby(["row", "state", "reason"], sort=False):
         row, state, reason = map(str, key)

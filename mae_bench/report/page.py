@@ -36,6 +36,7 @@ figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
 POLICY = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"
 CAPTIONS = {
     "reconstructions": "Validation images, what the encoder saw of them, and what was painted.",
+    "partial": "Accuracy when only the last blocks are trained.",
     "detections": "Ground truth above, detections below.",
     "segmentations": "Images, ground truth and predictions; black has no label.",
 }

@@ -128,8 +128,13 @@ def plain(table: Table) -> str:
 
 
 def score(one: pd.Series) -> str:
-    """Return mean ± sd, the mean alone for one seed, or n/m where seeds are missing."""
+    """Return mean ± sd, the mean alone for one seed, or n/m where seeds are missing.
+
+    Empty where nothing is to be measured.
+    """
     digits = int(one["digits"])
+    if one["m"] == 0:
+        return ""
     if pd.isna(one["mean"]):
         return f"{one['n']}/{one['m']}"
     text = f"{one['mean']:.{digits}f}"

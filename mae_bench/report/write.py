@@ -25,7 +25,7 @@ from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.status import duration
 from mae_bench.suite.store import Store
 
-FIGURES = ("reconstructions", "detections", "segmentations")
+FIGURES = ("reconstructions", "partial", "detections", "segmentations")
 SCHEMA = 1
 OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
 """What leaderboard.json says of each number of a cell."""
@@ -162,8 +162,10 @@ def _shown(plan: Plan, store: Store) -> Iterator[Job]:
         if cell.row != rows[0].label:
             continue
         for job in cell.jobs:
-            source = plan.source_of(job)
-            yield from (one for one in (source, job) if one is not None and store.result(one))
+            chain: list[Job] = [job]
+            while (source := plan.source_of(chain[-1])) is not None:
+                chain.append(source)
+            yield from (one for one in reversed(chain) if store.result(one))
 
 
 def _figure(store: Store, job: Job, name: str) -> Path | None:

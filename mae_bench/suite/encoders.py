@@ -49,12 +49,33 @@ def added_encoders(store: Path) -> dict[str, Path]:
 
 def spec_in(path: Path) -> dict[str, Any] | None:
     """Return the spec in the header of an encoder file of ours, None for any other file."""
+    return _header(path, "mae_bench.encoder")
+
+
+def classifier_spec(path: Path, task: str) -> dict[str, Any]:
+    """Return the encoder's spec in the header of a classifier file that `task` left.
+
+    Raises ValueError with the next step if the file is another, such as a plain encoder.
+    """
+    if not path.is_file():
+        raise ValueError(f"no classifier file {path}; pass --encoder FILE with an existing one")
+    spec = (_header(path, "mae_bench.classifier") or {}).get("spec")
+    if not isinstance(spec, dict):
+        raise ValueError(
+            f"{path} is no classifier.safetensors as {task} leaves it; run `mae-bench transfer "
+            f"{task} --encoder {path}` first and pass the file in its folder"
+        )
+    return spec
+
+
+def _header(path: Path, key: str) -> dict[str, Any] | None:
+    """Return what a safetensors file has under that key, None if it has not."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(length, 10_000_000)))
-        spec = json.loads(header["__metadata__"]["mae_bench.encoder"])
-        return spec if isinstance(spec, dict) else None
+        value = json.loads(header["__metadata__"][key])
+        return value if isinstance(value, dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

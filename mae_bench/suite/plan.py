@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.registry import load
 from mae_bench.suite.suite import Column, Row, Suite
 
 ABSENT = "absent"
@@ -58,10 +59,17 @@ def plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
             cell = _cell(row, column, suite, fingerprints, source)
             cells.append(cell)
             for job in cell.jobs:
-                if isinstance(job.source, Job):
-                    jobs.setdefault(job.source.key, job.source)
-                jobs.setdefault(job.key, job)
+                for one in reversed(_chain(job)):
+                    jobs.setdefault(one.key, one)
     return Plan(suite, tuple(jobs.values()), tuple(cells))
+
+
+def _chain(job: Job) -> list[Job]:
+    """Return the job, the one it needs, the one that needs, and so on."""
+    chain = [job]
+    while isinstance(chain[-1].source, Job):
+        chain.append(chain[-1].source)
+    return chain
 
 
 def _cell(
@@ -79,14 +87,29 @@ def _cell(
             column.task,
             tuple(_encoder_job(row, suite, fingerprints, seed) for seed in _row_seeds(row, seeds)),
         )
-    recipe = column.recipe_for(row)
-    data = fingerprints.get(recipe.dataset, ABSENT)
+    recipes = [column.recipe_for(row)]
+    if recipes[0].after:
+        recipes.insert(0, _before(column, suite).recipe_for(row))
     jobs = []
     for seed in seeds:
         made_with = seed if row.seeds == "each" else suite.seeds[0]
-        source = checkpoint or _encoder_job(row, suite, fingerprints, made_with)
-        jobs.append(Job(row.label, recipe, seed, data, source))
+        source: Job | Checkpoint = checkpoint or _encoder_job(row, suite, fingerprints, made_with)
+        for recipe in recipes:
+            data = fingerprints.get(recipe.dataset, ABSENT)
+            source = Job(row.label, recipe, seed, data, source)
+        assert isinstance(source, Job)
+        jobs.append(source)
     return Cell(row.label, column.task, tuple(jobs))
+
+
+def _before(column: Column, suite: Suite) -> Column:
+    """Return the column whose trained models the task measures: the suite's own if it has it.
+
+    Otherwise one of the same size, published or demo, that the tables do not show.
+    """
+    task = load(column.task).after
+    own = next((one for one in suite.columns if one.task == task), None)
+    return own or Column(task, column.size)
 
 
 def _row_seeds(row: Row, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -75,15 +75,17 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
 
     Raises PreflightError with every problem before any work is done.
     """
-    wanted = {
-        job.recipe.dataset
-        for job in ground.plan.jobs
-        if job.recipe.dataset and ground.store.result(job) is None
-    }
+    wanted: dict[str, set[str]] = {}
+    for job in ground.plan.jobs:
+        if job.recipe.dataset and ground.store.result(job) is None:
+            parts = wanted.setdefault(job.recipe.dataset, set())
+            parts.update(getattr(job.recipe, "sets", ()))
+    own = {name for name in wanted if _is_made(name, ground)}
     made = _demo_root(ground.plan.demo_data, ground.site)
-    own = {name for name in wanted if made is not None and name not in ground.site.data}
     problems = [
-        line for name in sorted(wanted - own) for line in check(name, ground.roots.get(name))
+        line
+        for name in sorted(wanted.keys() - own)
+        for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
     problems += _unwritable(ground.store.root)
     if problems:
@@ -114,11 +116,16 @@ def _demo_root(sizes: DemoData | None, site: Site) -> Path | None:
     return None if sizes is None else site.store / "data" / f"demo-{sizes.key}"
 
 
+def _is_made(name: str, ground: Ground) -> bool:
+    """Return whether the data set is demo data that is made when it is needed."""
+    own = ground.plan.demo_data is not None and name not in ground.site.data
+    return own and name in demo_roots(Path())
+
+
 def _data_problem(job: Job, ground: Ground) -> str | None:
     """Return why the job's data is not there; demo data can always be made."""
     name = job.recipe.dataset
-    can_be_made = ground.plan.demo_data is not None and name not in ground.site.data
-    if not name or can_be_made:
+    if not name or _is_made(name, ground):
         return None
     root = ground.roots.get(name)
     return check(name, root)[0] if root is None or not root.is_dir() else None

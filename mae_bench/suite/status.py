@@ -47,6 +47,7 @@ def result_text(job: Job, result: Result) -> str:
     parts = [
         f"{metric.title} {result.metrics[metric.name]:.{metric.digits}f}{metric.unit}"
         for metric in job.recipe.metrics
+        if metric.name in result.metrics
     ]
     return ", ".join([*parts, f"in {duration(result.seconds)}"])
 

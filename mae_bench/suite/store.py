@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mae_bench.core.compute import Compute, write_compute
-from mae_bench.core.files import ENCODER, write_json
+from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
@@ -38,10 +38,12 @@ class Store:
         return self.root / job.key
 
     def encoder(self, job: Job) -> Path | None:
-        """Return the encoder file that the job starts from, None for pretraining."""
+        """Return the encoder or classifier file that the job starts from, None for pretraining."""
         if isinstance(job.source, Checkpoint):
             return job.source.path.resolve()
-        return None if job.source is None else self.dir(job.source).resolve() / ENCODER
+        if job.source is None:
+            return None
+        return self.dir(job.source).resolve() / (CLASSIFIER if job.recipe.after else ENCODER)
 
     def prepare(self, job: Job, data: Path | None, compute: Compute | None = None) -> Path:
         """Write job.json and compute.json, clear an earlier failure and return the folder."""
@@ -106,12 +108,19 @@ def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | N
 
 
 def check_metrics(values: dict[str, float], metrics: tuple[Metric, ...]) -> None:
-    """Raise ValueError unless exactly the declared metrics are there, finite and in range."""
-    expected, found = {metric.name for metric in metrics}, set(values)
-    if expected != found:
-        raise ValueError(f"metrics must be {sorted(expected)}, got {sorted(found)}")
+    """Raise ValueError unless exactly the declared metrics are there, finite and in range.
+
+    Optional ones may be absent, but not all of them.
+    """
+    known, found = {metric.name for metric in metrics}, set(values)
+    needed = {metric.name for metric in metrics if not metric.optional}
+    if not needed <= found <= known or bool(found) != bool(known):
+        some = sorted(known - needed)
+        may = f" and may be {some}" if some else ""
+        raise ValueError(f"metrics must be {sorted(needed)}{may}, got {sorted(found)}")
     for metric in metrics:
-        metric.check(values[metric.name])
+        if metric.name in values:
+            metric.check(values[metric.name])
 
 
 def lock_holder(path: Path) -> str | None:

@@ -2,9 +2,10 @@ import json
 import shutil
 
 import pytest
+from shifted_sets import make_shifted
 
 from mae_bench.core.demo_data import DemoData, demo_roots
-from mae_bench.kit.layouts import check, fingerprint
+from mae_bench.kit.layouts import SHIFTED, check, fingerprint
 from mae_bench.kit.scene_files import make_demo
 
 
@@ -91,3 +92,46 @@ def test_a_link_to_a_folder_above_is_named(tmp_path):
     (tmp_path / "train" / "a" / "up").symlink_to(tmp_path)
     with pytest.raises(ValueError, match=r"up links to a folder that it lies in"):
         fingerprint("imagenet", tmp_path, tmp_path / "cache.json")
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    return make_shifted(tmp_path / "shifted", ("ant", "bee"), sets=SHIFTED)
+
+
+def test_the_shifted_sets_are_whole_as_their_archives_are(shifted):
+    (shifted / "imagenet-a" / "README.txt").write_text("about")
+    assert check("imagenet_robustness", shifted) == []
+
+
+def test_only_the_shifted_sets_that_are_needed_are_checked(shifted):
+    shutil.rmtree(shifted / "imagenet-r")
+    assert check("imagenet_robustness", shifted, ("imagenet-a", "sketch")) == []
+    (problem,) = check("imagenet_robustness", shifted)
+    assert f"no folder {shifted / 'imagenet-r'}; it needs imagenet-c/<corruption>" in problem
+    assert "pass --imagenet-robustness DIR" in check("imagenet_robustness", None)[0]
+
+
+def test_missing_corruptions_and_odd_classes_of_shifted_sets_are_found(shifted):
+    shutil.rmtree(shifted / "imagenet-c" / "fog")
+    shutil.rmtree(shifted / "imagenet-c" / "snow" / "2" / "bee")
+    next((shifted / "sketch" / "ant").iterdir()).unlink()
+    shutil.rmtree(shifted / "imagenet-a" / "ant")
+    shutil.rmtree(shifted / "imagenet-a" / "bee")
+    problems = " ".join(check("imagenet_robustness", shifted))
+    assert problems.count("no folder") == 5
+    assert "imagenet-c/fog/5" in problems
+    assert "snow/2 has 1 classes, expected the 2 of the parts before it" in problems
+    assert "sketch has 1 empty class folders: ant" in problems
+    assert "imagenet-a has no class folders" in problems
+
+
+def test_the_fingerprint_of_shifted_sets_sees_every_image(shifted, tmp_path):
+    cache = tmp_path / "cache.json"
+    found = [fingerprint("imagenet_robustness", shifted, cache)]
+    for name in ("imagenet-c/pixelate/5/ant", "imagenet-a/bee"):
+        victim = next((shifted / name).iterdir())
+        victim.rename(victim.with_name("renamed.JPEG"))
+        found.append(fingerprint("imagenet_robustness", shifted, cache))
+    assert len(set(found)) == 3
+    assert fingerprint("imagenet_robustness", shifted, tmp_path / "other.json") == found[-1]

@@ -1,9 +1,11 @@
 import dataclasses
 from pathlib import Path
 
-from mae_bench.core.job import Job
+from mae_bench.core.job import Checkpoint, Job
 from mae_bench.suite.plan import plan
 from mae_bench.suite.presets import demo, full
+from mae_bench.suite.store import Store
+from mae_bench.suite.suite import Column, Row, Suite, made_row
 from pretrain.mae import MAE
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "full.plan"
@@ -83,3 +85,65 @@ def test_each_size_takes_its_own_published_values():
     assert (scratch.lr, scratch.weight_decay, scratch.layer_decay) == (1.6e-4, 0.2, 1.0)
     supervised = cells["Supervised ViT-B", "coco_vitdet"]
     assert (supervised.lr, supervised.iterations, supervised.layer_decay) == (8e-5, 92187, 1.0)
+
+
+AFTER = Column("imagenet_robustness")
+ROWS = (
+    made_row("MAE", "mae", "published", {"arch": "vit_large_patch16"}),
+    made_row("Random", "random_init", "published", {"arch": "vit_base_patch16"}, seeds="each"),
+)
+
+
+def chained(*columns, seeds=(0, 1)):
+    """Return the plan, and by row and seed the job of AFTER."""
+    planned = plan(Suite("after", ROWS, columns, seeds), DATA)
+    jobs = {(job.row, job.seed): job for job in planned.jobs if job.recipe.after}
+    return planned, jobs
+
+
+def test_a_task_after_another_takes_what_that_left_of_the_same_row_and_seed():
+    column = Column("imagenet_finetune", fields={"epochs": 7, "warmup_epochs": 1})
+    planned, jobs = chained(AFTER, column)
+    cells = {(cell.row, cell.task): cell.jobs for cell in planned.cells}
+    assert len(jobs) == 4
+    for (row, seed), job in jobs.items():
+        tuned = job.source
+        assert (tuned.recipe.name, tuned.recipe.epochs) == ("imagenet_finetune", 7)
+        assert (tuned.row, tuned.seed) == (row, seed)
+        assert tuned in cells[row, "imagenet_finetune"]  # the very job of the suite's column
+        assert tuned.source.seed == (seed if row == "Random" else 0)
+    keys = [job.key for job in planned.jobs]
+    assert len(keys) == len(set(keys)) == 3 + 4 + 4
+    for job in planned.jobs:
+        if job.source is not None:
+            assert keys.index(job.source.key) < keys.index(job.key)
+
+
+def test_without_a_column_of_it_the_published_fine_tuning_comes_before():
+    _, jobs = chained(AFTER, seeds=(0,))
+    tuned = jobs["MAE", 0].source.recipe
+    assert (tuned.epochs, tuned.drop_path) == (50, 0.2)
+    golden = GOLDEN.read_text()
+    with_full = plan(Suite("x", full().rows[:1], (AFTER,), (0,)), DATA).jobs
+    assert f"{with_full[1].key} MAE ViT-B imagenet_finetune 0" in golden  # shared with the suite
+    _, small = chained(Column("imagenet_robustness", "demo"), seeds=(0,))
+    assert small["MAE", 0].source.recipe.epochs == 4
+
+
+def test_a_checkpoint_is_fine_tuned_before_a_task_that_comes_after(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    path.write_bytes(b"bytes")
+    row = Row("Given", None, path, arch="vit_base_patch16", origin="foreign")
+    tuned, after = plan(Suite("given", (row,), (AFTER,), (0,)), DATA).jobs
+    assert isinstance(tuned.source, Checkpoint)
+    assert after.source is tuned
+
+
+def test_the_store_hands_on_the_classifier_to_what_comes_after_and_else_the_encoder(tmp_path):
+    store = Store(tmp_path)
+    _, jobs = chained(AFTER, seeds=(0,))
+    after = jobs["MAE", 0]
+    assert store.encoder(after) == store.dir(after.source) / "classifier.safetensors"
+    tuned = after.source
+    assert store.encoder(tuned) == store.dir(tuned.source) / "encoder.safetensors"
+    assert store.encoder(tuned.source) is None

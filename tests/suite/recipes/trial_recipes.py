@@ -20,6 +20,7 @@ class Counting:
     name: ClassVar[str] = "counting"
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = ""
+    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = SCORE
     resources: ClassVar[Resources] = Resources(gpus=0, hours=0.0, demo_seconds=1.0)
     published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)
