@@ -26,6 +26,14 @@ class Claims:
     width: int | None = None
     depth: int | None = None
     hidden_act: str | None = None
+    image_size: tuple[int, int] | None = None
+    """Rows and columns in pixels."""
+
+    def grid(self, patch: int) -> tuple[int, int] | None:
+        """Return rows and columns of patches if they are known to differ."""
+        if self.image_size is None or self.image_size[0] == self.image_size[1]:
+            return None
+        return self.image_size[0] // patch, self.image_size[1] // patch
 
 
 def claims_of(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Claims:
@@ -44,6 +52,7 @@ def claims_of(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Cla
         width=config.get("hidden_size", config.get("num_features")),
         depth=config.get("num_hidden_layers"),
         hidden_act=config.get("hidden_act"),
+        image_size=_two(config.get("image_size")),
     )
 
 
@@ -56,8 +65,8 @@ def infer_spec(
     """
     width, _, patch, _ = state["patch_embed.proj.weight"].shape
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-    _agree(what, claims, width, depth)
     grid = _grid(what, state)
+    _agree(what, claims, (width, depth, grid * patch))
     usual = fmt.heads.get(width) or _usual_heads(width, depth, patch)
     heads = _heads(what, state, usual, (claims.heads, heads))
     registers = state["reg_token"].shape[1] if "reg_token" in state else 0
@@ -103,11 +112,13 @@ def arch_name(width: int, depth: int, patch: int, heads: int) -> str:
     return f"vit_{width}x{depth}_patch{patch}"
 
 
-def _agree(what: str, claims: Claims, width: int, depth: int) -> None:
+def _agree(what: str, claims: Claims, shape: tuple[int, int, int]) -> None:
     """Raise ValueError if the config beside the file is of another model."""
+    side = None if claims.image_size is None or claims.grid(1) else claims.image_size[0]
     for name, said, found in (
-        ("hidden_size", claims.width, width),
-        ("num_hidden_layers", claims.depth, depth),
+        ("hidden_size", claims.width, shape[0]),
+        ("num_hidden_layers", claims.depth, shape[1]),
+        ("image_size", side, shape[2]),
         ("hidden_act", claims.hidden_act, "gelu"),
     ):
         if said is not None and said != found:
@@ -165,6 +176,15 @@ def _heads(
             f"heads (known for widths {', '.join(map(str, sorted(HEADS)))}); give heads"
         )
     return usual
+
+
+def _two(value: Any) -> tuple[int, int] | None:
+    """Return rows and columns of a size given as one number or two, None if it is neither."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return int(value[0]), int(value[1])
+    return None
 
 
 def _three(values: Any) -> tuple[float, float, float] | None:

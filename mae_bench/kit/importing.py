@@ -76,8 +76,10 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     fmt = detect(str(path), found, options.format)
     what = f"{path} (format {fmt.name})"
     sorted_ = sort_tensors(what, found)
-    assemble(what, sorted_.parts, options.grid)
-    spec = _spec(what, file, found, sorted_, (fmt, options))
+    claims = _claims(file, fmt)
+    assemble(what, sorted_.parts, options.grid or claims.grid(_patch(found)))
+    spec = infer_spec(what, sorted_.parts.tensors, fmt, claims, options.heads)
+    spec = _told(spec, _origin(file, found, fmt), sorted_, options)
     left = [Dropped(name, reason) for name, reason in file.left]
     dropped = (*left, *allowed, *sorted_.dropped)
     arrival = _arrival(what, spec, sorted_, dropped)
@@ -124,17 +126,8 @@ def _without(
     return kept, tuple(gone)
 
 
-def _spec(
-    what: str,
-    file: WeightFile,
-    found: Found,
-    sorted_: Sorted,
-    how: tuple[Format, ImportOptions],
-) -> EncoderSpec:
-    """Return the encoder's spec by its tensors, the files beside it and the user's words."""
-    fmt, options = how
-    spec = infer_spec(what, sorted_.parts.tensors, fmt, _claims(file, fmt), options.heads)
-    origin = _origin(file, found, fmt)
+def _told(spec: EncoderSpec, origin: str, sorted_: Sorted, options: ImportOptions) -> EncoderSpec:
+    """Return the spec with origin, pooling and pixels; the user's words go first."""
     if sorted_.head(spec.width) is not None:
         origin = "foreign"  # labels were used, and who knows how
     pooled_norm = any(name.startswith("fc_norm.") for name in sorted_.behind)
@@ -145,6 +138,12 @@ def _spec(
         mean=options.mean or spec.mean,
         std=options.std or spec.std,
     )
+
+
+def _patch(found: Found) -> int:
+    """Return the side of a patch in pixels."""
+    kernel = found.tensors[found.prefix + found.naming.anchor]
+    return kernel.shape[-1] if kernel.ndim == 4 else round((kernel.shape[-1] / 3) ** 0.5)
 
 
 def _claims(file: WeightFile, fmt: Format) -> Claims:

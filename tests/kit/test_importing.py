@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from foreign import BUILDERS
 from foreign_case import GIVEN, HEADS, SIDE, WIDTH, saved, timm_vit, write_config
 
 from mae_bench.kit.encoder import load_exactly, read_encoder
+from mae_bench.kit.formats import FORMATS
 from mae_bench.kit.importing import import_encoder
 from mae_bench.kit.vit import VisionTransformer
 from mae_bench.kit.weight_files import read_weights
@@ -135,9 +138,18 @@ def test_a_config_of_another_model_is_refused(tmp_path):
     write_config(tmp_path, hidden_size=WIDTH, hidden_act="quick_gelu")
     with pytest.raises(ValueError, match="hidden_act quick_gelu, but the encoder has gelu"):
         import_encoder(case.path)
+    write_config(tmp_path, hidden_act="gelu", image_size=64)
+    with pytest.raises(ValueError, match="image_size 64, but the encoder has 32"):
+        import_encoder(case.path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is no JSON"):
         import_encoder(case.path)
+
+
+def test_a_config_says_that_the_grid_is_not_square(tmp_path):
+    case = BUILDERS["hf vit"](tmp_path, image_size=(16, 64))  # 16 patches, as a square has
+    history = import_encoder(case.path).encoder.history
+    assert any("positions resized from 2x8 to 4x4 patches" in line for line in history)
 
 
 def test_without_a_config_the_class_defaults_are_taken_and_said(tmp_path):
@@ -152,3 +164,8 @@ def test_timms_config_says_the_pixels(tmp_path, plain):
     write_config(tmp_path, pretrained_cfg={"mean": [0.5] * 3, "std": [0.5] * 3}, num_features=WIDTH)
     spec = import_encoder(plain(), GIVEN).encoder.spec
     assert (spec.mean, spec.std) == (HALF, HALF)
+
+
+def test_the_documentation_lists_every_format():
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    assert all(f"`{known.name}`" in page for known in FORMATS)
