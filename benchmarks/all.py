@@ -11,6 +11,7 @@ ON_CPU = (
     ("pretrain_step.py", "--batch", "16"),
     ("image_loader.py",),
     ("checkpointing.py",),
+    ("linear_probe.py",),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -18,6 +19,7 @@ ON_GPU = (
     ("pretrain_step.py", "--arch", "vit_huge_patch14", "--batch", "256"),
     ("fed_training.py",),
     ("image_loader.py",),
+    ("linear_probe.py", "--batch", "512"),
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
 )
 

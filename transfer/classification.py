@@ -1,6 +1,5 @@
 """Classifiers on an ImageNet-style folder: how they are built, fine-tuned and scored."""
 
-import dataclasses
 import json
 import logging
 from typing import TYPE_CHECKING
@@ -49,16 +48,26 @@ def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
 
 
 def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
-    """Return the encoder at that image size and the training images; record what they are."""
+    """Return the encoder at that image size and the training images; record what they are.
+
+    Raises ValueError if the validation images are of other classes.
+    """
     assert ctx.encoder is not None
     assert ctx.data is not None
     given = read_encoder(ctx.encoder)
     encoder = at_image_size(given, image_size)
-    samples = read_samples(ctx.data, "train")
+    samples, val = read_samples(ctx.data, "train"), read_samples(ctx.data, "val")
+    if samples.classes != val.classes:
+        odd = sorted(set(samples.classes) ^ set(val.classes))
+        raise ValueError(
+            f"{ctx.data}: train has {len(samples.classes)} classes and val {len(val.classes)}, "
+            f"expected the same; only in one: {', '.join(odd[:3])}"
+        )
+    counts = {"classes": len(samples.classes), "images": len(samples), "val_images": len(val)}
     record_facts(
         ctx.out,
-        encoder=encoder_facts(dataclasses.replace(given, history=encoder.history)),
-        data={"classes": len(samples.classes), "images": len(samples)},
+        encoder=encoder_facts(given, encoder),
+        data=counts,
     )
     return encoder, samples
 

@@ -36,13 +36,14 @@ def detect(recipe: "CocoVitDet", ctx: Context) -> dict[str, float]:
     """Train the detector on ctx.data from ctx.encoder; return box_ap and mask_ap in percent."""
     assert ctx.data is not None
     assert ctx.encoder is not None
-    encoder = for_toolbox(read_encoder(ctx.encoder), "detectron2's ViT")
+    given = read_encoder(ctx.encoder)
+    encoder = for_toolbox(given, "detectron2's ViT")
     split = read_split(ctx.data, "train2017")
     seed_globals(ctx.seed, "init")
     config = model_config(recipe, encoder, len(split.category_ids))
     LazyConfig.save(OmegaConf.create({"model": config}), str(ctx.out / "config.yaml"))
     detector = build_detector(config, encoder)
-    record_facts(ctx.out, encoder=encoder_facts(encoder), arrived=_arrived(encoder))
+    record_facts(ctx.out, encoder=encoder_facts(given, encoder), arrived=_arrived(encoder))
     detector.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(detector, recipe, encoder.spec.depth))
     hook = KeeperHook(recipe, ctx.seed, Keeper(ctx.out, recipe.iterations, detector, optimizer))

@@ -11,7 +11,6 @@ from detectron2.solver.build import get_default_optimizer_params
 from torch import nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
-from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 
 if TYPE_CHECKING:
     from transfer.coco_vitdet import CocoVitDet
@@ -25,14 +24,15 @@ DROPPED = ("cls_token", "norm.")
 def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> Any:
     """Return the lazy config of detectron2's own ViTDet model with the recipe's values in it."""
     model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
-    spec, stride = encoder.spec, dense_patch_size(encoder.spec.patch_size)
+    spec, stride = encoder.spec, encoder.spec.patch_size
     net = model.backbone.net
     net.img_size, net.patch_size = recipe.image_size, stride
     net.embed_dim, net.depth, net.num_heads = spec.width, spec.depth, spec.heads
     net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
-    net.pretrain_img_size = spec.grid * stride
-    net.pretrain_use_cls_token = spec.class_token
+    net.pretrain_img_size = spec.image_size
+    if not spec.class_token:
+        net.pretrain_use_cls_token = False
     model.pixel_mean, model.pixel_std = (
         [round(255 * v, 3) for v in values] for values in spec.pixels
     )
@@ -53,11 +53,8 @@ def build_detector(config: Any, encoder: Encoder) -> nn.Module:
     # detectron2 fixes this to p5, which is the last level for patch 16 only.
     detector.backbone.top_block.in_feature = config.roi_heads.box_in_features[-1]
     vit = detector.backbone.net
-    side = dense_patch_size(encoder.spec.patch_size)
-    kernel = resize_patch_kernel(encoder.state["patch_embed.proj.weight"], side)
-    state = encoder.state | {"patch_embed.proj.weight": kernel}
     new = tuple(f"blocks.{i}.attn.rel_pos_" for i in range(encoder.spec.depth))
-    load_exactly(vit, state, new=new, dropped=DROPPED)
+    load_exactly(vit, encoder.state, new=new, dropped=DROPPED)
     for module in vit.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = encoder.spec.norm_eps

@@ -8,6 +8,8 @@ from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS
 from mae_bench.kit.epochs import check_epoch_fields
 
+SMALL = {"vit_tiny_patch16": 0.85, "vit_small_patch16": 0.75}
+"""Sizes of MAE-Lite and their layer decay."""
 LARGE = ("vit_large_patch16", "vit_huge_patch14")
 
 
@@ -16,7 +18,8 @@ class ImagenetFinetune:
     """Fine-tuning with layer-wise decay, He et al. 2021 (arXiv 2111.06377), Table 9.
 
     Defaults are ViT-B's values for weights pretrained on normalised pixels, as released with the
-    reference code; they differ from the table in learning rate, layer decay and erasing.
+    reference code; they differ from the table in learning rate, layer decay and erasing. ViT-Ti and
+    ViT-S have those of MAE-Lite (Wang et al. 2023, arXiv 2205.14443, and its released code).
     """
 
     name: ClassVar[str] = "imagenet_finetune"
@@ -25,7 +28,7 @@ class ImagenetFinetune:
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
-    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
+    published_archs: ClassVar[tuple[str, ...]] = (*SMALL, *PAPER_ARCHS)
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -72,7 +75,23 @@ class ImagenetFinetune:
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
-        """Return the reference code's values for ViT-B, L and H; smaller sizes take B's."""
+        """Return the reference code's values for ViT-B, L, H and MAE-Lite's for Ti and S.
+
+        Other sizes take B's.
+        """
+        if arch in SMALL:
+            return dataclasses.replace(
+                cls(),
+                epochs=300,
+                lr_per_256=1e-3,
+                layer_decay=SMALL[arch],
+                drop_path=0.0,
+                rand_augment="rand-m10-mstd0.5-inc1",
+                erasing=0.0,
+                label_smoothing=0.0,
+                mixup=0.2,
+                cutmix=0.0,
+            )
         if arch not in LARGE:
             return cls()
         drop_path = 0.2 if arch == "vit_large_patch16" else 0.3

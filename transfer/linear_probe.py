@@ -1,5 +1,6 @@
 """Linear probing: layers on frozen features, one for each learning rate, in one pass."""
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,16 @@ def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
     trained, chosen_on = samples, None
     if len(recipe.lr_factors) > 1:
         trained, chosen_on = held_out(samples, recipe.held_out, ctx.seed)
+    probe = trained_probe(recipe, ctx, machine, encoder, trained)
+    best = 0 if chosen_on is None else _best(probe, chosen_on, recipe, ctx, machine)
+    predictions = score(probe.of(best), ctx, machine)
+    return {"top1": predictions.accuracy()} if machine.ranks.first else {}
+
+
+def trained_probe(
+    recipe: "ImagenetLinear", ctx: Context, machine: Machine, encoder: Encoder, samples: Samples
+) -> "LinearProbe":
+    """Return layers trained on the samples in ctx.out, one for each learning rate."""
     seed_globals(ctx.seed, "init")
     probe = machine.take(LinearProbe(encoder, len(samples.classes), len(recipe.lr_factors)))
     groups = [
@@ -50,11 +61,8 @@ def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
     ]
     optimizer = LARS(groups, momentum=recipe.momentum, trust=recipe.trust)
     view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
-    views = Views(trained, view, ctx.seed)
-    probe = train(probe, optimizer, epoch_training(recipe, ctx, views, machine))
-    best = 0 if chosen_on is None else _best(probe, chosen_on, recipe, ctx, machine)
-    predictions = score(probe.of(best), ctx, machine)
-    return {"top1": predictions.accuracy()} if machine.ranks.first else {}
+    views = Views(samples, view, ctx.seed)
+    return train(probe, optimizer, epoch_training(recipe, ctx, views, machine))
 
 
 class LinearProbe(nn.Module):
@@ -68,11 +76,10 @@ class LinearProbe(nn.Module):
         self.model = classifier(encoder, num_classes, "cls").requires_grad_(False)
         width = encoder.spec.width
         self.norm = WholeBatchNorm(width, affine=False, eps=1e-6)
-        self.layers = nn.ModuleList(nn.Linear(width, num_classes) for _ in range(num_layers))
-        nn.init.trunc_normal_(self.layers[0].weight, std=0.01)
-        nn.init.zeros_(self.layers[0].bias)
-        for layer in self.layers[1:]:
-            layer.load_state_dict(self.layers[0].state_dict())
+        layer = nn.Linear(width, num_classes)
+        nn.init.trunc_normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
         self.extract: Callable[[Tensor], Tensor] = self.model.features
         self.parts = 1
         """Forward passes of one step; the layers see the features of all of them at once."""

@@ -16,7 +16,7 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.decode import read_image
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.facts import encoder_facts
-from mae_bench.kit.fit import for_toolbox
+from mae_bench.kit.fit import at_image_size, for_toolbox
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.layouts import ade_class_names
 from mae_bench.kit.pace import Pace, stop_signals
@@ -46,7 +46,9 @@ def segment(recipe: "Ade20kUperNet", ctx: Context) -> dict[str, float]:
     """Train the segmenter on ctx.data from ctx.encoder; return the mean IoU in percent."""
     assert ctx.data is not None
     assert ctx.encoder is not None
-    encoder = for_toolbox(read_encoder(ctx.encoder), "mmsegmentation's MAE backbone")
+    given = read_encoder(ctx.encoder)
+    plain = for_toolbox(given, "mmsegmentation's MAE backbone")
+    encoder = at_image_size(plain, recipe.crop_size)
     seed_globals(ctx.seed, "init")
     config = model_config(recipe, encoder, len(ade_class_names(ctx.data)))
     segmenter = build_segmenter(config, encoder)
@@ -54,7 +56,7 @@ def segment(recipe: "Ade20kUperNet", ctx: Context) -> dict[str, float]:
     write_json(ctx.out / "config.json", {"model": config, "pipelines": pipelines})
     dropped = sorted(name for name in encoder.state if name.startswith(DROPPED))
     arrived = {"tensors": len(encoder.state) - len(dropped), "dropped": dropped}
-    record_facts(ctx.out, encoder=encoder_facts(encoder), arrived=arrived)
+    record_facts(ctx.out, encoder=encoder_facts(given, encoder), arrived=arrived)
     segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(segmenter, recipe, encoder.spec.depth))
     hook = KeeperHook(recipe, ctx.seed, Keeper(ctx.out, recipe.iterations, segmenter, optimizer))

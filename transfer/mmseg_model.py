@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
-from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
-from mae_bench.kit.pos_embed import resize_pos_embed
 
 if TYPE_CHECKING:
     from transfer.ade20k_upernet import Ade20kUperNet
@@ -122,20 +120,13 @@ def build_segmenter(config: dict[str, Any], encoder: Encoder) -> nn.Module:
     model: nn.Module = MODELS.build(ConfigDict(config))
     model.init_weights()  # before the weights: the runner would otherwise overwrite them
     backbone = model.backbone
-    load_exactly(backbone, backbone_state(encoder, config["backbone"]), new_tensors(encoder))
+    load_exactly(backbone, backbone_state(encoder), new_tensors(encoder))
     return model
 
 
-def backbone_state(encoder: Encoder, backbone: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the encoder's tensors under the MAE backbone's names, at its patch and grid size."""
-    grid = backbone["img_size"] // backbone["patch_size"]
-    kernel = encoder.state["patch_embed.proj.weight"]
-    resized = {
-        "pos_embed": resize_pos_embed(encoder.state["pos_embed"], (grid, grid)),
-        "patch_embed.proj.weight": resize_patch_kernel(kernel, backbone["patch_size"]),
-    }
-    state = encoder.state | resized
-    return {_renamed(name): t for name, t in state.items() if not name.startswith(DROPPED)}
+def backbone_state(encoder: Encoder) -> dict[str, Tensor]:
+    """Return the encoder's tensors under the MAE backbone's names."""
+    return {_renamed(n): t for n, t in encoder.state.items() if not n.startswith(DROPPED)}
 
 
 def new_tensors(encoder: Encoder) -> tuple[str, ...]:
@@ -197,7 +188,10 @@ def lr_factor(recipe: "Ade20kUperNet", iteration: int) -> float:
 
 
 def _backbone(recipe: "Ade20kUperNet", encoder: Encoder) -> dict[str, Any]:
-    """Return the config of mmsegmentation's MAE backbone for that encoder."""
+    """Return the config of mmsegmentation's MAE backbone for that encoder.
+
+    The encoder is at the crop's size, and plain (see kit/fit.py).
+    """
     spec = encoder.spec
     if not spec.class_token:
         raise ValueError("mmsegmentation's MAE backbone has a cls token, and the encoder has none")
@@ -207,8 +201,8 @@ def _backbone(recipe: "Ade20kUperNet", encoder: Encoder) -> dict[str, Any]:
         )
     return {
         "type": "MAE",
-        "img_size": recipe.crop_size,
-        "patch_size": dense_patch_size(spec.patch_size),
+        "img_size": spec.image_size,
+        "patch_size": spec.patch_size,
         "embed_dims": spec.width,
         "num_layers": spec.depth,
         "num_heads": spec.heads,

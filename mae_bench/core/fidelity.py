@@ -5,7 +5,7 @@ from typing import Any
 from mae_bench.core.recipe import Recipe, fields_of
 
 PAPER = "paper"
-DATA_SETS = {"imagenet": {"classes": 1000, "images": 1_281_167}}
+DATA_SETS = {"imagenet": {"classes": 1000, "images": 1_281_167, "val_images": 50_000}}
 """Data set -> facts of the one that the papers trained on."""
 
 
@@ -28,7 +28,7 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     expected = DATA_SETS.get(recipe.dataset, {})
     for name, count in facts.get("data", {}).items():
         if count != expected.get(name, count):
-            found.append(f"{count} {name} of training data, published {expected[name]}")
+            found.append(f"data has {count} {name}, published {expected[name]}")
     return found + list(facts.get("deviations", [])) or PAPER
 
 

@@ -6,22 +6,23 @@ and where the spec says so blocks.N.{ls1,ls2}.gamma and blocks.N.attn.relative_p
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from mae_bench.core.files import write_bytes
-from mae_bench.kit.formats import read_foreign
 from mae_bench.kit.spec import EncoderSpec
 
 State = Mapping[str, Tensor]
+
+OWN_HEADER = "mae_bench.encoder"
+"""In the header of an encoder file: the spec as JSON."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +91,18 @@ def write_encoder(path: Path, spec: EncoderSpec, state: State) -> None:
     """Write the encoder file, whole or not at all; the state must be exactly the spec's tensors."""
     check_state(str(path), spec, state)
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in state.items()}
-    write_bytes(path, save(tensors, {"mae_bench.encoder": json.dumps(dataclasses.asdict(spec))}))
+    write_bytes(path, save(tensors, {OWN_HEADER: json.dumps(dataclasses.asdict(spec))}))
 
 
 def read_encoder(path: Path) -> Encoder:
-    """Return the encoder in a file of ours, or in a .pth, .pt or .bin pickle of the reference code.
+    """Return the encoder in a file of ours, or in a checkpoint of another library, converted.
 
     Raises ValueError, naming the file, if it is missing, truncated, no encoder, or if a tensor is
-    missing, unexpected or of another shape than its own spec says.
+    missing, unexpected or of another shape than expected.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such encoder file; pass the path of an encoder.safetensors")
-    spec, state = _read_own(path) if path.suffix == ".safetensors" else read_foreign(path)
-    check_state(str(path), spec, state)
-    with path.open("rb") as stream:
-        return Encoder(spec, dict(state), hashlib.file_digest(stream, "sha256").hexdigest())
+    from mae_bench.kit.importing import import_encoder  # which itself makes Encoders
+
+    return import_encoder(path).encoder
 
 
 def check_state(what: str, spec: EncoderSpec, state: State) -> None:
@@ -151,21 +149,17 @@ def load_exactly(
             raise ValueError(f"{name} did not arrive in {type(model).__name__}: values differ")
 
 
-def _read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """Return spec and tensors of a file that write_encoder made."""
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = (stream.metadata() or {}).get("mae_bench.encoder")
-            state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    if header is None:
-        raise ValueError(f"{path} has no encoder spec; expected a file that mae-bench wrote")
+def read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor]]:
+    """Return spec and tensors of a file that write_encoder made, which must fit each other."""
+    with safe_open(path, framework="pt") as stream:
+        header = stream.metadata()[OWN_HEADER]
+        state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
     try:
         fields = json.loads(header)
         spec = EncoderSpec(**fields | {k: tuple(fields[k]) for k in ("mean", "std")})
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} has an encoder spec this version cannot read: {error}") from error
+    check_state(str(path), spec, state)
     return spec, state
 
 

@@ -23,8 +23,11 @@ PEAKS = {
 """Part of a GPU's name -> dense 16-bit tensor FLOP/s of its data sheet."""
 
 
-def encoder_facts(encoder: Encoder) -> dict[str, Any]:
-    """Return arch, origin, sha256, history, params and flops (multiply-adds of a forward pass)."""
+def encoder_facts(encoder: Encoder, used: Encoder | None = None) -> dict[str, Any]:
+    """Return arch, origin, sha256, params and flops (multiply-adds of a forward pass) of a file.
+
+    `used` is the encoder as it was brought to a task; its history says what happened on the way.
+    """
     model = VisionTransformer(encoder.spec)
     return {
         "arch": encoder.spec.arch,
@@ -33,7 +36,7 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "flops": multiply_adds(model, encoder.spec),
         "sha256": encoder.sha256,
-        "history": list(encoder.history),
+        "history": list((used or encoder).history),
     }
 
 

@@ -7,6 +7,7 @@ from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
 from mae_bench.kit.encoder import Encoder
+from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 from mae_bench.kit.pos_embed import resize_pos_embed
 
 TABLE = "attn.relative_position_bias_table"
@@ -40,8 +41,9 @@ def at_image_size(encoder: Encoder, image_size: int) -> Encoder:
 def for_toolbox(encoder: Encoder, toolbox: str) -> Encoder:
     """Return the same function as a plain ViT: LayerScale folded into what it multiplies.
 
-    An absent qkv bias becomes zeros. Raises ValueError for registers and relative positions, which
-    the toolbox's backbone cannot hold without computing something else.
+    An absent qkv bias becomes zeros, and a patch size that is no power of two the next one, which
+    is no longer the same function (ViTDet's resized kernel). Raises ValueError for registers and
+    relative positions, which the toolbox's backbone cannot hold without computing something else.
     """
     spec = encoder.spec
     if spec.num_registers:
@@ -60,7 +62,22 @@ def for_toolbox(encoder: Encoder, toolbox: str) -> Encoder:
             state[f"blocks.{i}.attn.qkv.bias"] = torch.zeros(3 * spec.width)
         history = (*history, "absent qkv bias set to zeros")
     plain = replace(spec, layer_scale=False, qkv_bias=True)
-    return replace(encoder, spec=plain, state=state, history=history)
+    return _at_dense_patch_size(replace(encoder, spec=plain, state=state, history=history))
+
+
+def _at_dense_patch_size(encoder: Encoder) -> Encoder:
+    """Return the encoder with the patch size of dense toolboxes, on the same grid."""
+    spec, kernel = encoder.spec, "patch_embed.proj.weight"
+    side = dense_patch_size(spec.patch_size)
+    if side == spec.patch_size:
+        return encoder
+    note = f"patch kernel resized from {spec.patch_size} to {side} pixels"
+    return replace(
+        encoder,
+        spec=replace(spec, patch_size=side, image_size=spec.grid * side),
+        state=encoder.state | {kernel: resize_patch_kernel(encoder.state[kernel], side)},
+        history=(*encoder.history, note),
+    )
 
 
 def _folded(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ def class_names(root: Path) -> list[str]:
     """Return the classes of an ImageNet root: its folders, or the list beside its shards."""
     if (root / CLASSES).exists():
         return (root / CLASSES).read_text().split("\n")[:-1]
-    return sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir())
+    return folders_in(root / "train")
 
 
 def ade_class_names(root: Path) -> list[str]:
@@ -119,7 +119,7 @@ def _check_imagenet(root: Path) -> list[str]:
             continue
         if any(entry.name.endswith(".tar") for entry in os.scandir(root / split)):
             continue
-        folders = sorted(entry.name for entry in os.scandir(root / split) if entry.is_dir())
+        folders = folders_in(root / split)
         classes[split] = set(folders)
         empty = [name for name in folders if not _any_file(root / split / name)]
         if not folders:
@@ -198,7 +198,7 @@ def _check_shifted(folder: Path) -> list[str]:
         if not part.is_dir():
             problems.append(f"no folder {part}")
             continue
-        classes = {entry.name for entry in os.scandir(part) if entry.is_dir()}
+        classes = set(folders_in(part))
         first = classes if first is None else first
         if not classes:
             problems.append(f"{part} has no class folders, expected one for each class")
@@ -235,6 +235,24 @@ def _some(names: Any) -> str:
     return ", ".join(names[:3]) + more if names else "none"
 
 
+def folders_in(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder, through links too.
+
+    Raises ValueError naming a link that leads to itself.
+    """
+    return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link to itself
+        raise ValueError(
+            f"{entry.path} cannot be followed ({error.strerror}); remove it"
+        ) from error
+
+
 def _folder_times(root: Path, depth: int) -> list[tuple[str, int]]:
     """Return name and modification time of the folders down to `depth`, and of the JSON files.
 
@@ -244,17 +262,25 @@ def _folder_times(root: Path, depth: int) -> list[tuple[str, int]]:
     if depth == 0:
         return times
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if _is_folder(entry):
             times += _folder_times(Path(entry.path), depth - 1)
         elif entry.name.endswith((".json", ".txt")):
             times.append((entry.name, entry.stat().st_mtime_ns))
     return times
 
 
-def _files(root: Path, folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield (path relative to root, bytes) of every file."""
+def _files(
+    root: Path, folder: Path, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, int]]:
+    """Yield (path relative to root, bytes) of every file.
+
+    Raises ValueError for a link to a folder that it lies in, `above` being those on the way.
+    """
+    at = folder.stat()
+    if (at.st_dev, at.st_ino) in above:
+        raise ValueError(f"{folder} links to a folder that it lies in; remove the link")
     for entry in os.scandir(folder):
-        if entry.is_dir():
-            yield from _files(root, Path(entry.path))
+        if _is_folder(entry):
+            yield from _files(root, Path(entry.path), (*above, (at.st_dev, at.st_ino)))
         else:
             yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_size

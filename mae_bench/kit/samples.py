@@ -16,7 +16,7 @@ from jaxtyping import Int, Shaped
 from numpy import ndarray
 
 from mae_bench.core.files import write_bytes
-from mae_bench.kit.layouts import CLASSES
+from mae_bench.kit.layouts import CLASSES, folders_in
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _scan(root: Path, split: str) -> Samples:
 
 def _scan_folders(folder: Path) -> Samples:
     """List a folder for each class; several at a time, since each listing waits for the disk."""
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    classes = folders_in(folder)
     with ThreadPoolExecutor(16) as pool:
         listings = list(pool.map(lambda name: _images(folder / name), classes))
     names = [os.fsencode(f"{c}/{n}") for c, ns in zip(classes, listings, strict=True) for n in ns]

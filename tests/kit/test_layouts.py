@@ -118,3 +118,20 @@ def test_the_fingerprint_of_shifted_sets_sees_every_image(shifted, tmp_path):
         found.append(fingerprint("imagenet_robustness", shifted, cache))
     assert len(set(found)) == 3
     assert fingerprint("imagenet_robustness", shifted, tmp_path / "other.json") == found[-1]
+
+
+@pytest.mark.parametrize("where", ["train/loop", "val/a/loop"])
+def test_a_link_to_itself_is_named(tmp_path, where):
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "1.JPEG").write_bytes(b"1")
+    (tmp_path / where).symlink_to(tmp_path / where)
+    with pytest.raises(ValueError, match=f"{where} cannot be followed"):
+        fingerprint("imagenet", tmp_path, tmp_path / "cache.json")
+
+
+def test_a_link_to_a_folder_above_is_named(tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train" / "a" / "up").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"up links to a folder that it lies in"):
+        fingerprint("imagenet", tmp_path, tmp_path / "cache.json")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mae_bench.kit.classifier import Classifier
-from mae_bench.kit.optim import LARS, decay_groups, layer_decay_groups, layer_id
+from mae_bench.kit.optim import LARS, decay_groups, groups_table, layer_decay_groups, layer_id
 from mae_bench.kit.schedule import WarmupCosine, scaled_lr
-from mae_bench.kit.spec import EncoderSpec
+from mae_bench.kit.spec import EncoderSpec, named_spec
 
 
 def test_schedule_equals_the_reference_at_every_iteration(golden_file):
@@ -67,3 +67,32 @@ def test_lars_equals_the_reference_over_five_steps(golden_file):
         for ours, name in ((matrix, "w"), (vector, "b")):
             expected = golden[f"{name}{step + 1}"]
             np.testing.assert_allclose(ours.detach().numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_table_of_groups_names_every_layer_and_counts_its_tensors():
+    model = Classifier(named_spec("vit_smoke_patch8", 64, origin="mae"), 10, "avg")
+    table = groups_table(layer_decay_groups(model, 4, 0.5, 0.05)).splitlines()
+    assert table[0].split() == ["lr", "scale", "decay", "tensors", "of"]
+    assert sorted(line.split() for line in table if "blocks.0" in line) == [
+        ["0.062500", "0", "8", "blocks.0"],
+        ["0.062500", "0.05", "4", "blocks.0"],
+    ]
+    assert sum(int(line.split()[2]) for line in table[1:]) == len(list(model.parameters()))
+
+
+def test_blocks_that_share_a_scale_stop_the_run():
+    model = Classifier(named_spec("vit_smoke_patch8", 64, origin="mae"), 10, "avg")
+    groups = layer_decay_groups(model, 4, 0.5, 0.05)
+    for group in groups:
+        if any(name.startswith("blocks.1.") for name in group["names"]):
+            group["lr_scale"] = 0.0625
+    with pytest.raises(ValueError, match="blocks share an lr scale"):
+        groups_table(groups)
+
+
+def test_a_block_with_two_scales_stops_the_run():
+    model = Classifier(named_spec("vit_smoke_patch8", 64, origin="mae"), 10, "avg")
+    groups = layer_decay_groups(model, 4, 0.5, 0.05)
+    next(g for g in groups if g["names"][0].startswith("blocks.2."))["lr_scale"] = 0.9
+    with pytest.raises(ValueError, match=r"blocks\.2 have several lr scales"):
+        groups_table(groups)

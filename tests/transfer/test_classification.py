@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.fit import at_image_size
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.samples import read_samples
-from transfer.classification import FineTuning, classifier, finetune
+from transfer.classification import FineTuning, classifier, finetune, inputs
 from transfer.imagenet_finetune import ImagenetFinetune
 from transfer.imagenet_linear import ImagenetLinear
 from transfer.linear_probe import LinearProbe, linear_probe
@@ -71,3 +73,26 @@ def test_the_same_seed_gives_the_same_accuracy(tmp_path, write, roots, run, reci
     assert (scores[0]["top1"] * count / 100) == pytest.approx(
         round(scores[0]["top1"] * count / 100)
     )
+
+
+def test_validation_images_of_other_classes_are_refused(tmp_path, write, roots):
+    data = tmp_path / "data"
+    shutil.copytree(roots["imagenet"], data)
+    shutil.rmtree(next((data / "val").iterdir()))
+    with pytest.raises(ValueError, match=r"train has 8 classes and val 7, expected the same"):
+        inputs(Context(tmp_path, 0, data, write()), 64)
+
+
+def test_what_the_encoder_and_the_data_were_goes_into_the_facts(tmp_path, write, roots):
+    inputs(Context(tmp_path, 0, roots["imagenet"], write()), 96)
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["data"] == {"classes": 8, "images": 32, "val_images": 16}
+    resized = "position embedding resized from 8x8 to 12x12 patches"
+    assert facts["encoder"]["history"] == [resized]
+
+
+def test_tiny_and_small_encoders_have_published_values_of_their_own():
+    tiny = ImagenetFinetune.published("vit_tiny_patch16", "mae")
+    small = ImagenetFinetune.published("vit_small_patch16", "mae")
+    assert (tiny.epochs, tiny.lr_per_256, tiny.layer_decay, tiny.mixup) == (300, 1e-3, 0.85, 0.2)
+    assert dataclasses.replace(small, layer_decay=0.85) == tiny

@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mae_bench.core.recipe import Context
 from mae_bench.kit.encoder import read_encoder
+from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 from mae_bench.kit.vit import VisionTransformer
 from transfer import detectron2_adapter
@@ -42,7 +43,8 @@ TINY = dataclasses.replace(
 
 
 def build(encoder, recipe=TINY):
-    return build_detector(model_config(recipe, encoder, 8), encoder)
+    fitting = for_toolbox(encoder, "detectron2")
+    return build_detector(model_config(recipe, fitting, 8), fitting)
 
 
 def test_every_encoder_tensor_arrives_in_the_detector(encoder_of):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mae_bench.core.recipe import Context
+from mae_bench.kit.fit import at_image_size, for_toolbox
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.vit import VisionTransformer
 from transfer import mmseg_adapter
@@ -40,7 +41,8 @@ TINY = dataclasses.replace(
 
 
 def build(encoder, recipe=TINY):
-    return build_segmenter(model_config(recipe, encoder, 12), encoder)
+    fitting = at_image_size(for_toolbox(encoder, "mmsegmentation"), recipe.crop_size)
+    return build_segmenter(model_config(recipe, fitting, 12), fitting)
 
 
 def test_every_encoder_tensor_arrives_in_the_segmenter(encoder_of):

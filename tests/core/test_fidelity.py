@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+
+from mae_bench.core.fidelity import fidelity
+from mae_bench.core.registry import OBJECTIVES, TASKS, load
+
+PAPER_DATA = {"classes": 1000, "images": 1_281_167, "val_images": 50_000}
+
+
+def facts(arch="vit_base_patch16", origin="mae", **more):
+    return {"encoder": {"arch": arch, "origin": origin}, **more}
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, *TASKS])
+def test_published_values_are_the_papers_and_the_demos_are_not(name):
+    cls = load(name)
+    arch = cls.published_archs[0]
+    published = cls.published(arch, "mae")
+    assert fidelity(published, facts(arch)) == "paper"
+    stamp = fidelity(cls.demo(), facts("vit_demo_patch8"))
+    assert isinstance(stamp, list) or name == "random_init"
+
+
+def test_each_deviating_field_is_named_with_both_values():
+    recipe = dataclasses.replace(load("imagenet_finetune")(), epochs=90, mixup=0.0)
+    assert fidelity(recipe, facts(data=PAPER_DATA)) == [
+        "epochs 90, published 100",
+        "mixup 0.0, published 0.8",
+    ]
+
+
+def test_values_are_compared_with_those_of_the_encoders_size_and_origin():
+    recipe = load("imagenet_finetune").published("vit_large_patch16", "mae")
+    assert fidelity(recipe, facts("vit_large_patch16")) == "paper"
+    assert "epochs 50, published 100" in fidelity(recipe, facts("vit_base_patch16"))
+    detector = load("coco_vitdet").published("vit_base_patch16", "supervised")
+    assert fidelity(detector, facts(origin="supervised")) == "paper"
+    assert any("lr" in line for line in fidelity(detector, facts(origin="mae")))
+
+
+def test_other_data_an_unpublished_size_and_what_the_run_found_are_named():
+    stamp = fidelity(
+        load("imagenet_linear")(),
+        facts("vit_w100", data={"classes": 10, "images": 100}, deviations=["labels by seed"]),
+    )
+    assert stamp == [
+        "encoder vit_w100: no published values for this size",
+        "data has 10 classes, published 1000",
+        "data has 100 images, published 1281167",
+        "labels by seed",
+    ]

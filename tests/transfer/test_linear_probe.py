@@ -1,0 +1,127 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mae_bench.core.compute import Compute, write_compute
+from mae_bench.core.files import FACTS
+from mae_bench.core.recipe import Context
+from mae_bench.kit.machine import start
+from mae_bench.kit.samples import read_samples
+from mae_bench.kit.subsets import held_out, stratified
+from transfer.classification import inputs
+from transfer.imagenet_linear import FACTORS, ImagenetLinear
+from transfer.linear_probe import LinearProbe, WholeBatchNorm, linear_probe, trained_probe
+
+DRIVE = Path(__file__).with_name("drive.py")
+RECIPE = dataclasses.replace(ImagenetLinear.demo(), epochs=3, warmup_epochs=1, batch_size=8)
+
+
+def layers(recipe, ctx, **compute):
+    """Train a probe and return the weights of its layers."""
+    ctx.out.mkdir()
+    write_compute(ctx.out, Compute(**compute))
+    encoder, samples = inputs(ctx, recipe.image_size)
+    probe = trained_probe(recipe, ctx, start(ctx.out), encoder, samples)
+    return [torch.cat([layer.weight.flatten(), layer.bias]).detach() for layer in probe.layers]
+
+
+@pytest.fixture
+def ctx(tmp_path, write, roots):
+    return lambda name: Context(tmp_path / name, 3, roots["imagenet"], write())
+
+
+def test_sixteen_rates_at_once_give_the_weights_of_sixteen_runs(ctx):
+    together = layers(dataclasses.replace(RECIPE, lr_factors=FACTORS), ctx("all"))
+    assert len(together) == 16
+    for number, factor in enumerate(FACTORS):
+        (alone,) = layers(dataclasses.replace(RECIPE, lr_factors=(factor,)), ctx(str(number)))
+        torch.testing.assert_close(together[number], alone, rtol=1e-6, atol=1e-6)
+    assert (together[0] - together[-1]).abs().max() > 1e-2
+
+
+def test_the_batch_norm_sees_the_whole_batch_however_it_is_divided(ctx):
+    (whole,) = layers(RECIPE, ctx("whole"))
+    (parts,) = layers(RECIPE, ctx("parts"), micro_batch=2)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_two_ranks_give_the_weights_of_one(tmp_path, ctx, roots, write):
+    (whole,) = layers(RECIPE, ctx("whole"))
+    out = tmp_path / "ranks"
+    out.mkdir()
+    write_compute(out, Compute(gpus=2, micro_batch=2))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--local-addr", "127.0.0.1", "--nproc-per-node", "2", DRIVE]
+    command += [out, roots["imagenet"], write(), json.dumps({**dataclasses.asdict(RECIPE)})]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    torch.testing.assert_close(torch.load(out / "layer.pt"), whole, rtol=1e-5, atol=1e-6)
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["two"] == scores["one"]
+    assert scores["images"] == len(read_samples(roots["imagenet"], "val"))
+
+
+def test_the_whole_batch_norm_is_torchs_on_one_rank():
+    torch.manual_seed(0)
+    own, torchs = WholeBatchNorm(6, affine=False), nn.BatchNorm1d(6, affine=False)
+    for _ in range(3):
+        features = torch.randn(16, 6) * 3 + 1
+        torch.testing.assert_close(own(features), torchs(features))
+    torch.testing.assert_close(own.running_var, torchs.running_var)
+
+
+def test_the_rate_is_chosen_on_training_images_and_said(tmp_path, ctx):
+    recipe = dataclasses.replace(RECIPE, lr_factors=(1e-6, 1.0), held_out=0.25)
+    given = ctx("chosen")
+    given.out.mkdir()
+    result = linear_probe(recipe, given)
+    assert 0 <= result["top1"] <= 100
+    chosen = json.loads((given.out / FACTS).read_text())["lr"]
+    assert chosen["tried"] == pytest.approx([30.0 * 8 / 256 * 1e-6, 30.0 * 8 / 256])
+    best = max(range(2), key=chosen["held_out_top1"].__getitem__)
+    assert chosen["chosen"] == chosen["tried"][best]
+    assert (given.out / "predictions.parquet").exists()
+
+
+def test_a_layer_without_a_finite_loss_does_not_touch_the_others(encoder_of):
+    probe = LinearProbe(encoder_of(), 8, num_layers=2)
+    with torch.no_grad():
+        probe.layers[0].weight.fill_(torch.inf)
+    images = torch.randint(0, 255, (8, 3, 64, 64), dtype=torch.uint8)
+    loss = probe(images, torch.arange(8))
+    loss.backward()
+    assert loss.isfinite()
+    assert probe.layers[1].weight.grad.isfinite().all()
+    with torch.no_grad():
+        probe.layers[1].weight.fill_(torch.inf)
+    assert not probe(images, torch.arange(8)).isfinite()
+
+
+def test_an_encoder_made_elsewhere_gets_sixteen_rates_and_ours_the_papers():
+    assert len(ImagenetLinear.published("vit_base_patch16", "foreign").lr_factors) == 16
+    assert ImagenetLinear.published("vit_base_patch16", "mae") == ImagenetLinear()
+
+
+def test_held_out_images_are_a_share_of_each_class_and_never_trained_on(roots):
+    samples = read_samples(roots["imagenet"], "train")
+    rest, held = held_out(samples, 0.25, seed=1)
+    assert not set(rest.names) & set(held.names)
+    assert len(rest) + len(held) == len(samples)
+    assert set(held.labels) == set(samples.labels)
+    again = held_out(samples, 0.25, seed=1)[1]
+    assert (again.names == held.names).all()
+    assert (held_out(samples, 0.25, seed=2)[1].names != held.names).any()
+
+
+def test_a_class_without_an_image_is_named(roots):
+    samples = read_samples(roots["imagenet"], "train")
+    first = samples.subset(np.flatnonzero(samples.labels > 0))
+    with pytest.raises(ValueError, match=f"class {samples.classes[0]} has no images"):
+        stratified(first, 0.5, seed=0)
