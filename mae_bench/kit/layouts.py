@@ -198,7 +198,7 @@ def _check_shifted(folder: Path) -> list[str]:
         if not part.is_dir():
             problems.append(f"no folder {part}")
             continue
-        classes = {entry.name for entry in os.scandir(part) if entry.is_dir()}
+        classes = set(folders_in(part))
         first = classes if first is None else first
         if not classes:
             problems.append(f"{part} has no class folders, expected one for each class")
