@@ -147,6 +147,7 @@ class ImagenetLowshot:
             cutmix=(0.0, 0.0),
             rand_augment="",
             crop_scale_min=0.35,
+            confidence=(0.5, 0.5),
         )
 
     def run(self, ctx: Context) -> dict[str, float]:

@@ -166,11 +166,6 @@ def _self_train(run: LowShot, ctx: Context, share: Labelled) -> float:
     found = _kept_labels(run, ctx.out / PSEUDO_LABELS, share)
     if not len(found.indices):
         log.warning("%s: the model is sure of no image; training on the labels alone", ctx.out.name)
-    labels = np.full(len(run.samples), -1)
-    labels[share.indices] = run.samples.labels[share.indices]
-    labels[found.indices] = found.labels
-    chosen = np.flatnonzero(labels >= 0)
-    both = dataclasses.replace(run.samples.subset(chosen), labels=labels[chosen])
     true = run.samples.labels[found.indices]  # for information alone: nothing is trained on these
     run.note(
         ctx.out.name,
@@ -180,8 +175,18 @@ def _self_train(run: LowShot, ctx: Context, share: Labelled) -> float:
         if len(true)
         else None,
     )
-    model = finetuned(run.recipe.self_training(), ctx, run.machine, run.encoder, both)
+    together = relabelled(run.samples, share, found)
+    model = finetuned(run.recipe.self_training(), ctx, run.machine, run.encoder, together)
     return _scored(run, ctx, model)
+
+
+def relabelled(samples: Samples, share: Labelled, found: PseudoLabels) -> Samples:
+    """Return the labelled images with their labels and the others found with those found."""
+    labels = np.full(len(samples), -1)
+    labels[share.indices] = samples.labels[share.indices]
+    labels[found.indices] = found.labels
+    chosen = np.flatnonzero(labels >= 0)
+    return dataclasses.replace(samples.subset(chosen), labels=labels[chosen])
 
 
 def _kept_labels(run: LowShot, path: Path, share: Labelled) -> PseudoLabels:

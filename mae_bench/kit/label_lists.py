@@ -62,7 +62,7 @@ def labelled(root: Path, samples: Samples, percent: int, seed: int) -> Labelled:
             f"{samples.classes[int(counts.argmin())]} has no labelled image, expected one or more "
             "of every class; mend the list or remove the class"
         )
-    names = sorted(samples.short_name(index) for index in indices)
+    names = sorted(samples.short_name(index) for index in indices.tolist())
     digest = hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
     return Labelled(percent, indices, source, digest)
 
