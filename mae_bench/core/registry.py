@@ -13,6 +13,8 @@ OBJECTIVES: dict[str, str] = {
 TASKS: dict[str, str] = {
     "imagenet_finetune": "transfer.imagenet_finetune:ImagenetFinetune",
     "imagenet_linear": "transfer.imagenet_linear:ImagenetLinear",
+    "imagenet_knn": "transfer.imagenet_knn:ImagenetKnn",
+    "imagenet_lowshot": "transfer.imagenet_lowshot:ImagenetLowshot",
     "imagenet_partial": "transfer.imagenet_partial:ImagenetPartial",
     "imagenet_robustness": "transfer.imagenet_robustness:ImagenetRobustness",
     "coco_vitdet": "transfer.coco_vitdet:CocoVitDet",

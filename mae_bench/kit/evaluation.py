@@ -1,6 +1,7 @@
 """How a classifier does on a split: each image once, whatever the ranks, and kept one by one."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import nn
+from torch import Tensor, nn
 
 from mae_bench.core.files import write_bytes
 from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.images import normalize
 from mae_bench.kit.ranks import Ranks
+from mae_bench.kit.samples import Samples
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 
 PREDICTIONS = "predictions.parquet"
@@ -46,6 +48,24 @@ class Predictions:
         stream = io.BytesIO()
         pq.write_table(pa.table({**columns, "probability": self.probability}), stream)
         write_bytes(path, stream.getbuffer())
+
+
+def predictions_of(
+    samples: Samples, blocks: Iterable[Float[Tensor, "images classes"]]
+) -> Predictions:
+    """Return the predictions of a classifier that gives each class a share, 1 over all classes.
+
+    The blocks are of the samples in order; of classes with the same share the first is taken.
+    """
+    top, given, start = [], [], 0
+    for shares in blocks:
+        labels = torch.from_numpy(samples.labels[start : start + len(shares)]).to(shares.device)
+        falling = shares.sort(dim=1, descending=True, stable=True).indices
+        top.append(falling[:, :TOP].cpu().numpy())
+        given.append(shares.gather(1, labels[:, None])[:, 0].float().cpu().numpy())
+        start += len(shares)
+    names = tuple(samples.short_name(index) for index in range(len(samples)))
+    return Predictions(names, samples.labels, np.concatenate(top), np.concatenate(given))
 
 
 def read_accuracy(path: Path, images: int) -> float | None:

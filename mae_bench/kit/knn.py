@@ -1,5 +1,7 @@
 """Accuracy of an encoder's features by their nearest neighbours, without any training."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,78 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
-from mae_bench.kit.datasets import Views, eval_batches
-from mae_bench.kit.images import eval_view, normalize
+from mae_bench.kit.datasets import Views
+from mae_bench.kit.features import pooled_batches
+from mae_bench.kit.images import eval_view
+from mae_bench.kit.machine import whole_float32
 from mae_bench.kit.samples import Samples, read_samples
 from mae_bench.kit.vit import VisionTransformer
 
 MOST_TRAIN, MOST_VAL = 20_000, 5_000
 """Images taken of each split, evenly spread: enough to see a run go wrong."""
-ROWS = 1024
+BANK, QUERIES = 4096, 4096
+"""Features of each side in one product: 64 MiB of similarities, however large the splits are."""
 K = 20
 TEMPERATURE = 0.07
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each query the nearest features of the bank, nearest first; of equals the first ones."""
+
+    similarity: Float[Tensor, "queries k"]
+    """Cosine."""
+    index: Int[Tensor, "queries k"]
+    """Place in the bank."""
+
+    def votes(
+        self,
+        labels: Int[Tensor, " bank"],
+        num_classes: int,
+        k: int = K,
+        temperature: float = TEMPERATURE,
+    ) -> Float[Tensor, "queries classes"]:
+        """Return the votes of the k nearest for each class, weighted by exp(cosine / temperature).
+
+        Wu et al. 2018 (arXiv 1805.01978), section 3.4. In float64, where no order of adding tells.
+        """
+        weights = (self.similarity[:, :k].double() / temperature).exp()
+        votes = weights.new_zeros(len(weights), num_classes)
+        return votes.scatter_add_(1, labels[self.index[:, :k]], weights)
+
+    def part(self, rows: slice) -> "Neighbours":
+        """Return the neighbours of some queries."""
+        return Neighbours(self.similarity[rows], self.index[rows])
+
+
+def neighbours(
+    bank: Iterable[Float[Tensor, "_ width"]],
+    queries: Float[Tensor, "queries width"],
+    k: int,
+    rows: int = QUERIES,
+) -> Neighbours:
+    """Return the k nearest of the bank for each query by cosine; all of a bank of fewer.
+
+    The bank comes in blocks and is read once; queries are compared `rows` at a time. Memory is that
+    of the queries, of their k nearest, and of one block's similarities to so many queries.
+    """
+    queries = unit(queries.float(), dim=1)
+    values = queries.new_zeros(len(queries), 0)
+    index = torch.zeros(len(queries), 0, dtype=torch.long, device=queries.device)
+    start = 0
+    with whole_float32():
+        for block in bank:
+            columns = unit(block.to(queries.device).float(), dim=1).T
+            kept = []
+            for before, places, some in zip(
+                values.split(rows), index.split(rows), queries.split(rows), strict=True
+            ):
+                similarity, column = _largest(some @ columns, k)
+                both, chosen = _largest(torch.cat([before, similarity], dim=1), k)
+                kept.append((both, torch.cat([places, column + start], dim=1).gather(1, chosen)))
+            values, index = (torch.cat(part) for part in zip(*kept, strict=True))
+            start += columns.shape[1]
+    return Neighbours(values, index)
 
 
 def knn_accuracy(
@@ -28,17 +92,14 @@ def knn_accuracy(
 ) -> float:
     """Return the percentage of queries whose K nearest neighbours vote for their label.
 
-    Votes are weighted by exp(cosine / TEMPERATURE) (Wu et al. 2018, arXiv 1805.01978, eq. 10; K as
-    in DINO, Caron et al. 2021).
+    K and TEMPERATURE are those of DINO (Caron et al. 2021, arXiv 2104.14294).
     """
-    bank, classes = unit(bank, dim=1), int(bank_labels.max()) + 1
-    correct = 0
-    for at in range(0, len(queries), ROWS):
-        similarity = unit(queries[at : at + ROWS], dim=1) @ bank.T
-        nearest, index = similarity.topk(min(K, len(bank)), dim=1)
-        votes = torch.zeros(len(nearest), classes, device=bank.device)
-        votes.scatter_add_(1, bank_labels[index], (nearest / TEMPERATURE).exp())
-        correct += int((votes.argmax(dim=1) == labels[at : at + ROWS]).sum())
+    found = neighbours(bank.split(BANK), queries, K)
+    correct, num_classes = 0, int(bank_labels.max()) + 1
+    for at in range(0, len(queries), QUERIES):
+        rows = slice(at, at + QUERIES)
+        votes = found.part(rows).votes(bank_labels, num_classes)
+        correct += int((votes.argmax(dim=1) == labels[rows]).sum())
     return 100.0 * correct / len(queries)
 
 
@@ -46,10 +107,11 @@ def encoder_knn(model: VisionTransformer, data: Path) -> float:
     """Return the k-NN accuracy of the pooled token on a part of the data, in percent."""
     was_training = model.training
     model.eval()
-    bank, bank_labels = _features(model, spread(read_samples(data, "train"), MOST_TRAIN))
-    queries, labels = _features(model, spread(read_samples(data, "val"), MOST_VAL))
+    train = spread(read_samples(data, "train"), MOST_TRAIN)
+    val = spread(read_samples(data, "val"), MOST_VAL)
+    accuracy = knn_accuracy(*_features(model, train), *_features(model, val))
     model.train(was_training)
-    return knn_accuracy(bank, bank_labels, queries, labels)
+    return accuracy
 
 
 def spread(samples: Samples, most: int) -> Samples:
@@ -60,14 +122,29 @@ def spread(samples: Samples, most: int) -> Samples:
     return samples.subset(kept)
 
 
-@torch.no_grad()
 def _features(model: VisionTransformer, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Return the cls tokens and labels of all images, on the model's device."""
+    """Return the pooled tokens and labels of all images, on the model's device."""
     device = next(model.parameters()).device
-    features, labels = [], []
-    for images, label in eval_batches(Views(samples, eval_view(model.spec.image_size), seed=0)):
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            tokens = model(normalize(images.to(device), *model.spec.pixels))
-            features.append(model.pooled(tokens).float())
-        labels.append(label.to(device))
-    return torch.cat(features), torch.cat(labels)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    views = Views(samples, eval_view(model.spec.image_size), seed=0)
+    features = torch.cat(list(pooled_batches(model, views, range(len(samples)), dtype)))
+    return features, torch.from_numpy(samples.labels).to(device)
+
+
+def _largest(
+    values: Float[Tensor, "rows columns"], k: int
+) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
+    """Return the k largest of each row, falling, and their columns; of equal ones the first.
+
+    topk alone takes any of equal ones, so that the blocks would decide who votes.
+    """
+    k = min(k, values.shape[1])
+    top, column = values.topk(min(k + 1, values.shape[1]), dim=1)
+    if top.shape[1] > k:
+        tied = top[:, k - 1] == top[:, k]
+        if tied.any():
+            some, places = values[tied].sort(dim=1, descending=True, stable=True)
+            top[tied], column[tied] = some[:, : k + 1], places[:, : k + 1]
+    column, order = column[:, :k].sort(dim=1)
+    top, order = top[:, :k].gather(1, order).sort(dim=1, descending=True, stable=True)
+    return top, column.gather(1, order)

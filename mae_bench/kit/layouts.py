@@ -11,6 +11,8 @@ from mae_bench.core.files import write_json
 
 CLASSES = "classes.txt"
 """Beside shards: the class names, one a line, in the order of their labels."""
+LABEL_LISTS = ("1percent.txt", "10percent.txt")
+"""Beside the splits: the training images whose labels low-shot tasks may use."""
 NEXT_STEP = {
     "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG, or *.tar in both",
     "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
@@ -91,6 +93,7 @@ def ade_class_names(root: Path) -> list[str]:
 def fingerprint(dataset: str, root: Path, cache: Path) -> str:
     """Return the SHA-256 of the names and sizes of all files, wherever the root is.
 
+    Lists of labelled images count with their content, since another list may have the same size.
     It is kept in the JSON file `cache` until a folder or an annotation file changes.
     """
     times = _folder_times(root, DEPTHS.get(dataset, 2))
@@ -104,6 +107,8 @@ def fingerprint(dataset: str, root: Path, cache: Path) -> str:
         digest = hashlib.sha256()
         for name, size in sorted(_files(root, root)):
             digest.update(f"{name}\0{size}\n".encode())
+            if name in LABEL_LISTS:
+                digest.update((root / name).read_bytes())
         entry = {"state": state, "fingerprint": digest.hexdigest()}
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache, known | {str(root.resolve()): entry})

@@ -1,5 +1,7 @@
 """What a training run has at hand: its ranks, its settings, and how modules are put there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -66,3 +68,14 @@ def start(out: Path) -> Machine:
     if ranks.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     return Machine(ranks, ranks.share(read_compute(out)))
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Keep a GPU from rounding products to TF32 within the block, where their last bits decide."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
