@@ -96,8 +96,8 @@ def _own(file: WeightFile, options: ImportOptions) -> Imported:
     said = (options.format, options.heads, options.grid)
     if any(value is not None for value in said) or options.drop:
         raise ValueError(
-            f"{file.path} is an encoder file of mae-bench with a spec of its own; leave out format, "
-            "heads, grid and drop"
+            f"{file.path} is an encoder file of mae-bench with a spec of its own; leave out "
+            "format, heads, grid and drop"
         )
     spec = own_spec(file.path, file.metadata[OWN_HEADER], file.tensors)
     words = {"origin": options.origin, "mean": options.mean, "std": options.std}
