@@ -69,7 +69,6 @@ def infer_spec(
     _agree(what, claims, (width, depth, grid * patch))
     usual = fmt.heads.get(width) or _usual_heads(width, depth, patch)
     heads = _heads(what, state, usual, (claims.heads, heads))
-    registers = state["reg_token"].shape[1] if "reg_token" in state else 0
 
     def has(ending: str) -> bool:  # in one block, so that others which lack it are found out
         return any(name.startswith("blocks.") and name.endswith(ending) for name in state)
@@ -87,7 +86,7 @@ def infer_spec(
             std=claims.std or fmt.std,
             origin=fmt.origin,
             class_token="cls_token" in state,
-            num_registers=registers,
+            num_registers=state["reg_token"].shape[1] if "reg_token" in state else 0,
             layer_scale=has(".gamma"),
             qkv_bias=has("attn.qkv.bias"),
             absolute_positions="pos_embed" in state,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -163,11 +162,11 @@ def load_exactly(
             raise ValueError(f"{name} did not arrive in {type(model).__name__}: values differ")
 
 
-def read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor], tuple[str, ...]]:
-    """Return spec, tensors and history of a file that write_encoder made, which fit each other."""
-    with safe_open(path, framework="pt") as stream:
-        header = stream.metadata()[OWN_HEADER]
-        state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
+def own_spec(path: Path, header: str, state: State) -> tuple[EncoderSpec, tuple[str, ...]]:
+    """Return spec and history in the header of a file of ours, which its tensors must fit.
+
+    Raises ValueError, naming the file, if they do not.
+    """
     try:
         fields = json.loads(header)
         history = tuple(fields.pop("history", ()))
@@ -175,7 +174,7 @@ def read_own(path: Path) -> tuple[EncoderSpec, dict[str, Tensor], tuple[str, ...
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} has an encoder spec this version cannot read: {error}") from error
     check_state(str(path), spec, state)
-    return spec, state, history
+    return spec, history
 
 
 def _first(problems: list[str], limit: int = 5) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mae_bench.kit.architecture import Claims, claims_of, infer_spec
 from mae_bench.kit.arrival import Arrival, Dropped, listed
 from mae_bench.kit.assembling import REMOVED, assemble
-from mae_bench.kit.encoder import OWN_HEADER, Encoder, encoder_shapes, read_own
+from mae_bench.kit.encoder import OWN_HEADER, Encoder, encoder_shapes, own_spec
 from mae_bench.kit.formats import Format, Found, detect, find_encoder
 from mae_bench.kit.sorting import Sorted, sort_tensors
 from mae_bench.kit.spec import EncoderSpec
@@ -69,7 +69,7 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     """
     file = read_weights(path)
     if OWN_HEADER in file.metadata:
-        return _own(path, options)
+        return _own(file, options)
     tensors, allowed = _without(file, options.drop)
     refuse_strangers(str(path), tensors)
     found = find_encoder(str(path), tensors, PRETRAINED_HEADER in file.metadata)
@@ -91,18 +91,19 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     return Imported(encoder, arrival, fmt.name, sorted_.head(spec.width))
 
 
-def _own(path: Path, options: ImportOptions) -> Imported:
+def _own(file: WeightFile, options: ImportOptions) -> Imported:
     """Return the encoder in a file of ours, whose spec needs nothing but origin and pixels said."""
     said = (options.format, options.heads, options.grid)
     if any(value is not None for value in said) or options.drop:
         raise ValueError(
-            f"{path} is an encoder file of mae-bench with a spec of its own; leave out format, "
-            "heads, grid and drop"
+            f"{file.path} is an encoder file of mae-bench with a spec of its own; leave out "
+            "format, heads, grid and drop"
         )
-    spec, state, history = read_own(path)
+    spec, history = own_spec(file.path, file.metadata[OWN_HEADER], file.tensors)
     words = {"origin": options.origin, "mean": options.mean, "std": options.std}
     spec = replace(spec, **{name: value for name, value in words.items() if value is not None})
-    return Imported(Encoder(spec, state, _sha256(path), history), Arrival(tuple(state)), OWN)
+    encoder = Encoder(spec, dict(file.tensors), _sha256(file.path), history)
+    return Imported(encoder, Arrival(tuple(file.tensors)), OWN)
 
 
 def _without(

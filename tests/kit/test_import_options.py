@@ -123,6 +123,15 @@ def test_a_key_bias_of_beit_that_is_not_zero_is_kept(tmp_path):
     assert torch.equal(key, joined["blocks.1.attn.k_bias"])
 
 
+def test_the_key_bias_that_beit_has_not_is_zero(tmp_path):
+    state = timm_beit().state_dict()  # features do not show it: softmax takes any key bias out
+    encoder = import_encoder(saved(tmp_path / "m.pth", state).path).encoder
+    query, key, value = encoder.state["blocks.1.attn.qkv.bias"].chunk(3)
+    assert torch.equal(query, state["blocks.1.attn.q_bias"])
+    assert not key.any()
+    assert torch.equal(value, state["blocks.1.attn.v_bias"])
+
+
 def test_a_missing_query_bias_is_not_made_up(tmp_path):
     state = timm_beit().state_dict()
     del state["blocks.0.attn.q_bias"]
