@@ -48,7 +48,7 @@ class Hints:
 
     def options(self) -> Any:
         """Return the importer's options."""
-        return import_module("mae_bench.kit.importing").ImportOptions(
+        return import_module("mae_bench.kit.foreign.importing").ImportOptions(
             format=self.format or None,
             heads=self.heads or None,
             origin=self.origin or None,
@@ -121,7 +121,9 @@ def add(words: list[str]) -> int:
         raise ValueError(f"an encoder's name is no path, got {name!r}; pass --name NAME")
     imported = _import(options.file, options.hints)
     print(_proof(imported))
-    write: Callable[[Any, Path], bool] = import_module("mae_bench.kit.conversion").write_once
+    write: Callable[[Any, Path], bool] = import_module(
+        "mae_bench.kit.foreign.conversion"
+    ).write_once
     fresh = write(imported, out)
     print(f"\n{name}: {out}" + ("" if fresh else " (there already, the same)"))
     print(f"next: mae-bench transfer imagenet_linear --encoder {name} --imagenet DIR")
@@ -154,7 +156,7 @@ def export(words: list[str]) -> int:
     path = find_encoder(options.encoder, options.place.read().store)
     encoder = import_module("mae_bench.kit.encoder").read_encoder(path)
     write: Callable[[Any, str, Path], tuple[str, ...]]
-    write = import_module("mae_bench.kit.export").export_encoder
+    write = import_module("mae_bench.kit.foreign.export").export_encoder
     notes = write(encoder, options.format, options.out)
     print("\n".join([f"{options.format}: {options.out}", *(f"  {note}" for note in notes)]))
     return OK
@@ -162,7 +164,7 @@ def export(words: list[str]) -> int:
 
 def _import(file: Path, hints: Hints) -> Any:
     """Return the imported encoder with its proof."""
-    return import_module("mae_bench.kit.importing").import_encoder(file, hints.options())
+    return import_module("mae_bench.kit.foreign.importing").import_encoder(file, hints.options())
 
 
 def _proof(imported: Any) -> str:

@@ -113,7 +113,7 @@ def read_encoder(path: Path) -> Encoder:
     Raises ValueError, naming the file, if it is missing, truncated, no encoder, or if a tensor is
     missing, unexpected or of another shape than expected.
     """
-    from mae_bench.kit.importing import import_encoder  # which itself makes Encoders
+    from mae_bench.kit.foreign.importing import import_encoder  # which itself makes Encoders
 
     return import_encoder(path).encoder
 

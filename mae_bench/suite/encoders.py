@@ -100,11 +100,11 @@ def _digest(path: Path) -> str:
 
 def _convert(path: Path, out: Path) -> str:
     """Write our file with the weights of a foreign one; return what was done in a sentence."""
-    convert: Callable[[Path, Path], str] = import_module("mae_bench.kit.conversion").convert
+    convert: Callable[[Path, Path], str] = import_module("mae_bench.kit.foreign.conversion").convert
     return convert(path, out)
 
 
 def _fetch(name: str, out: Path) -> str:
     """Write our file with the weights of a model known by name; return what was done."""
-    fetch: Callable[[str, Path], str] = import_module("mae_bench.kit.fetch").fetch
+    fetch: Callable[[str, Path], str] = import_module("mae_bench.kit.foreign.fetch").fetch
     return fetch(name, out)

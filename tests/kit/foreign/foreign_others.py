@@ -22,7 +22,7 @@ from foreign_case import (
 )
 from torch import Tensor, nn
 
-from mae_bench.kit.importing import ImportOptions
+from mae_bench.kit.foreign.importing import ImportOptions
 
 
 def transformers_model(tmp: Path, kind: str, config: str, **settings) -> Case:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_bench.core.recipe import unknown
-from mae_bench.kit.naming import NAMINGS, Naming
+from mae_bench.kit.foreign.naming import NAMINGS, Naming
 from mae_bench.kit.pos_embed import sincos_pos_embed
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mae_bench.kit.architecture import Claims, claims_of, infer_spec
-from mae_bench.kit.arrival import Arrival, Dropped, listed
-from mae_bench.kit.assembling import REMOVED, assemble
 from mae_bench.kit.encoder import OWN_HEADER, Encoder, encoder_shapes, own_spec
-from mae_bench.kit.formats import Format, Found, detect, find_encoder
-from mae_bench.kit.sorting import Sorted, sort_tensors
+from mae_bench.kit.foreign.architecture import Claims, claims_of, infer_spec
+from mae_bench.kit.foreign.arrival import Arrival, Dropped, listed
+from mae_bench.kit.foreign.assembling import REMOVED, assemble
+from mae_bench.kit.foreign.formats import Format, Found, detect, find_encoder
+from mae_bench.kit.foreign.sorting import Sorted, sort_tensors
+from mae_bench.kit.foreign.strangers import refuse_strangers
+from mae_bench.kit.foreign.weight_files import WeightFile, read_weights
 from mae_bench.kit.spec import EncoderSpec
-from mae_bench.kit.strangers import refuse_strangers
-from mae_bench.kit.weight_files import WeightFile, read_weights
 
 PRETRAINED_HEADER = "mae_bench.mae"
 """In the header of a whole autoencoder of this project; see pretrain/pretrained.py."""

@@ -10,8 +10,8 @@ import torch
 from timm.layers import gen_relative_position_index
 from torch import Tensor
 
-from mae_bench.kit.arrival import Converted
-from mae_bench.kit.naming import SHARED_TABLE, TABLE
+from mae_bench.kit.foreign.arrival import Converted
+from mae_bench.kit.foreign.naming import SHARED_TABLE, TABLE
 from mae_bench.kit.pos_embed import resize_pos_embed
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")

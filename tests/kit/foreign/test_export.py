@@ -18,8 +18,8 @@ from foreign_case import (
 from safetensors.torch import load_file
 
 from mae_bench.kit.encoder import Encoder
-from mae_bench.kit.export import export_encoder
-from mae_bench.kit.importing import import_encoder
+from mae_bench.kit.foreign.export import export_encoder
+from mae_bench.kit.foreign.importing import import_encoder
 from mae_bench.kit.spec import EncoderSpec
 from mae_bench.kit.vit import VisionTransformer
 

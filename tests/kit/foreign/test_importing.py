@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from foreign import BUILDERS
+from foreign_cases import BUILDERS
 from foreign_case import GIVEN, HEADS, SIDE, WIDTH, saved, timm_vit, write_config
 
 from mae_bench.kit.encoder import load_exactly, read_encoder
-from mae_bench.kit.formats import FORMATS
-from mae_bench.kit.importing import import_encoder
+from mae_bench.kit.foreign.formats import FORMATS
+from mae_bench.kit.foreign.importing import import_encoder
+from mae_bench.kit.foreign.weight_files import read_weights
 from mae_bench.kit.vit import VisionTransformer
-from mae_bench.kit.weight_files import read_weights
 
 IMAGENET = (0.485, 0.456, 0.406)
 HALF = (0.5, 0.5, 0.5)
@@ -167,5 +167,5 @@ def test_timms_config_says_the_pixels(tmp_path, plain):
 
 
 def test_the_documentation_lists_every_format():
-    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "encoders.md").read_text()
     assert all(f"`{known.name}`" in page for known in FORMATS)

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from mae_bench.kit.archs import ARCHS
-from mae_bench.kit.formats import Format
-from mae_bench.kit.naming import TABLE
+from mae_bench.kit.foreign.formats import Format
+from mae_bench.kit.foreign.naming import TABLE
 from mae_bench.kit.spec import EncoderSpec
 
 HEADS = {192: 3, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 16}

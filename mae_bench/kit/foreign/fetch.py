@@ -8,8 +8,8 @@ import timm
 from huggingface_hub import snapshot_download
 from safetensors.torch import save_file
 
-from mae_bench.kit.conversion import keep
-from mae_bench.kit.importing import Imported, ImportOptions, import_encoder
+from mae_bench.kit.foreign.conversion import keep
+from mae_bench.kit.foreign.importing import Imported, ImportOptions, import_encoder
 
 WANTED = ("config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin")
 

@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 import torch
-from foreign import BUILDERS
+from foreign_cases import BUILDERS
 from foreign_case import GIVEN, SIDE, WIDTH, saved, timm_beit, timm_vit
 
 from mae_bench.kit.encoder import write_encoder
-from mae_bench.kit.importing import ImportOptions, import_encoder
+from mae_bench.kit.foreign.importing import ImportOptions, import_encoder
 from pretrain.mae import MAE
 from pretrain.mae_model import MAEObjective
 from pretrain.pretrained import save_pretrained

@@ -7,8 +7,8 @@ import pytest
 import torch
 from foreign_case import saved, timm_vit
 
-from mae_bench.kit.importing import import_encoder
-from mae_bench.kit.weight_files import read_weights
+from mae_bench.kit.foreign.importing import import_encoder
+from mae_bench.kit.foreign.weight_files import read_weights
 
 
 class Payload:

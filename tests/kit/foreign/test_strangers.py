@@ -7,8 +7,8 @@ import torchvision
 import transformers
 from foreign_case import GIVEN, SIDE, WIDTH, saved, timm_vit, transformers_state
 
-from mae_bench.kit.importing import import_encoder
-from mae_bench.kit.strangers import SIGNS
+from mae_bench.kit.foreign.importing import import_encoder
+from mae_bench.kit.foreign.strangers import SIGNS
 
 HF = {"hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 4}
 HF_IMAGE = HF | {"image_size": SIDE, "patch_size": 8}

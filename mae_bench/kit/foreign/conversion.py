@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mae_bench.core.files import write_bytes
 from mae_bench.kit.encoder import encoder_bytes
-from mae_bench.kit.importing import Imported, import_encoder
+from mae_bench.kit.foreign.importing import Imported, import_encoder
 
 
 def convert(path: Path, out: Path) -> str:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mae_bench.kit.importing import ImportOptions
+from mae_bench.kit.foreign.importing import ImportOptions
 
 WIDTH, DEPTH, HEADS, PATCH, SIDE = 32, 2, 4, 8, 32
 GIVEN = ImportOptions(heads=HEADS)

@@ -20,7 +20,7 @@ from foreign_case import (
 )
 from torch import Tensor, nn
 
-from mae_bench.kit.importing import ImportOptions
+from mae_bench.kit.foreign.importing import ImportOptions
 
 
 def timm_plain(tmp: Path) -> Case:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mae_bench.kit.arrival import Dropped
-from mae_bench.kit.assembling import Parts, check_index
-from mae_bench.kit.formats import Found
-from mae_bench.kit.naming import DECOMPOSED, HEAD, INDEX, TABLE, reason_to_drop
+from mae_bench.kit.foreign.arrival import Dropped
+from mae_bench.kit.foreign.assembling import Parts, check_index
+from mae_bench.kit.foreign.formats import Found
+from mae_bench.kit.foreign.naming import DECOMPOSED, HEAD, INDEX, TABLE, reason_to_drop
 
 
 @dataclass(frozen=True)

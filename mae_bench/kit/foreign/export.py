@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mae_bench.core.files import commit, write_bytes
 from mae_bench.kit.encoder import Encoder
-from mae_bench.kit.naming import TABLE
+from mae_bench.kit.foreign.naming import TABLE
 from mae_bench.kit.spec import EncoderSpec
 
 ExportFormat = Literal["timm", "mae", "hf", "detectron2", "mmseg"]
