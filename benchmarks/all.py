@@ -11,6 +11,7 @@ ON_CPU = (
     ("pretrain_step.py", "--batch", "16"),
     ("image_loader.py",),
     ("checkpointing.py",),
+    ("knn.py",),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -19,6 +20,7 @@ ON_GPU = (
     ("fed_training.py",),
     ("image_loader.py",),
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
+    ("knn.py", "--bank", "200000", "--queries", "10000"),
 )
 
 
