@@ -12,6 +12,7 @@ ON_CPU = (
     ("image_loader.py",),
     ("checkpointing.py",),
     ("linear_probe.py",),
+    ("knn.py",),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -21,6 +22,7 @@ ON_GPU = (
     ("image_loader.py",),
     ("linear_probe.py", "--batch", "512"),
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
+    ("knn.py", "--bank", "200000", "--queries", "10000"),
 )
 
 

@@ -26,7 +26,7 @@ class ImagenetKnn:
         Metric("knn100", "100-NN top-1"),
         Metric("knn200", "200-NN top-1"),
     )
-    resources: ClassVar[Resources] = Resources(gpus=1, hours=0.5, demo_seconds=15.0)
+    resources: ClassVar[Resources] = Resources(gpus=1, hours=0.5, demo_seconds=7.0)
     after: ClassVar[str] = ""
     published_archs: ClassVar[tuple[str, ...]] = (
         # Caron et al. 2021, Table 2; Oquab et al. 2023 (arXiv 2304.07193), Table 4, by the same

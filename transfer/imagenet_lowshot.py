@@ -38,7 +38,7 @@ class ImagenetLowshot:
         Metric("self_1", "1 % self-trained top-1"),
         Metric("self_10", "10 % self-trained top-1"),
     )
-    resources: ClassVar[Resources] = Resources(gpus=32, hours=24.0, demo_seconds=40.0)
+    resources: ClassVar[Resources] = Resources(gpus=32, hours=24.0, demo_seconds=45.0)
     after: ClassVar[str] = ""
     published_archs: ClassVar[tuple[str, ...]] = ("vit_base_patch16", "vit_large_patch16")
     """Of ViT-H the source fine-tunes the cls token and averages the weights, unlike this task."""
@@ -137,7 +137,7 @@ class ImagenetLowshot:
         return cls(
             image_size=64,
             epochs=8,
-            self_epochs=2,
+            self_epochs=5,
             warmup_epochs=1,
             batch_size=16,
             lr_per_256=(3e-2, 3e-2),

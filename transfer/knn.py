@@ -9,7 +9,7 @@ from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
 from mae_bench.kit.evaluation import PREDICTIONS, Predictions, predictions_of
 from mae_bench.kit.features import Features, frozen_features
-from mae_bench.kit.knn import QUERIES, K, Neighbours, neighbours
+from mae_bench.kit.knn import BANK, QUERIES, K, Neighbours, neighbours
 from mae_bench.kit.machine import start
 from mae_bench.kit.samples import Samples, read_samples
 from transfer.classification import inputs
@@ -49,7 +49,7 @@ def nearest_neighbours(recipe: "ImagenetKnn", ctx: Context) -> dict[str, float]:
 
 def _found(bank: Features, queries: Features, device: torch.device) -> Neighbours:
     """Return the nearest training images of every validation image, as many as any k wants."""
-    return neighbours(bank.blocks(), queries.rows().to(device), max(KS))
+    return neighbours(bank.blocks(BANK), queries.rows().to(device), max(KS))
 
 
 def _predictions(

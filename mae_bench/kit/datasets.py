@@ -140,8 +140,8 @@ def eval_batches(
         broken = unreadable[unreadable >= 0].tolist()
         if broken:
             raise ValueError(
-                f"{views.samples.name(broken[0])} is not a readable image; a test set must be "
-                "whole, copy it again"
+                f"{views.samples.name(broken[0])} is not a readable image; an evaluation "
+                "takes every one, copy it again"
             )
         yield images, labels
 

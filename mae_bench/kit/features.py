@@ -1,6 +1,7 @@
 """Frozen features of a split's images: computed once, kept in the user's cache until anything that
 decides them changes."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -47,10 +48,11 @@ class Features:
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
-    def blocks(self) -> Iterator[Float[Tensor, "_ width"]]:
-        """Yield the parts one after another, in memory."""
-        for part in self.parts:
-            yield torch.from_numpy(np.array(part))
+    def blocks(self, size: int = CHUNK) -> Iterator[Float[Tensor, "_ width"]]:
+        """Yield as many whole parts at a time as have no more than `size` rows, in memory."""
+        step = max(1, size // CHUNK)
+        for at in range(0, len(self.parts), step):
+            yield torch.from_numpy(np.concatenate(self.parts[at : at + step]))
 
     def rows(self) -> Float[Tensor, "images width"]:
         """Return all features in memory as float32."""
@@ -71,7 +73,7 @@ def frozen_features(encoder: Encoder, samples: Samples, machine: Machine) -> Fea
     if ranks.first:
         cache = _Cache(feature_key(encoder, samples, machine))
         held = cache.held(len(samples), encoder.spec.width)
-        cache.make_room(2 * len(samples) * encoder.spec.width)
+        cache.make_room((len(numbers) - len(held)) * 2 * CHUNK * encoder.spec.width)
     missing = ranks.share([number for number in numbers if number not in held])
     log.info("features: %d of %d parts are kept from before", len(held), len(numbers))
     fresh = _computed(encoder, samples, missing[ranks.rank :: ranks.world], machine)
@@ -156,13 +158,19 @@ def _listing(samples: Samples) -> str:
     if samples.spans is not None:
         sizes: Int[ndarray, "images n"] = samples.spans
     else:
-        paths = [samples.name(index) for index in range(len(samples))]
-        with ThreadPoolExecutor(16) as pool:
-            sizes = np.array(list(pool.map(os.path.getsize, paths)), dtype=np.int64)
+        starts = range(0, len(samples), CHUNK)
+        with ThreadPoolExecutor(16) as pool:  # each size waits for the disk
+            sizes = np.concatenate(list(pool.map(lambda at: _sizes(samples, at), starts)))
     digest = hashlib.sha256(repr(samples.shards).encode())
     digest.update("\n".join(map(samples.short_name, range(len(samples)))).encode())
     digest.update(np.ascontiguousarray(sizes).tobytes())
     return digest.hexdigest()
+
+
+def _sizes(samples: Samples, start: int) -> Int[ndarray, "images 1"]:
+    """Return the bytes of a part's files."""
+    chosen = range(start, min(start + CHUNK, len(samples)))
+    return np.array([[Path(samples.name(index)).stat().st_size] for index in chosen])
 
 
 class _Cache:
@@ -183,24 +191,27 @@ class _Cache:
                 continue  # not there yet, or damaged: computed again
             if part.shape == (min(CHUNK, count - number * CHUNK), width):
                 found[number] = part
-        if found:
+        with contextlib.suppress(OSError):  # used again; nothing depends on that being noted
             os.utime(self.folder)
         return found
 
     def make_room(self, needed: int) -> None:
         """Remove the features unused for longest until that many bytes more fit."""
-        if needed > MOST_BYTES:
-            self._fail(f"{needed / 2**30:.1f} GiB are more than the {MOST_BYTES / 2**30:.0f} kept")
+        if not needed:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            others = sorted(self.root.iterdir(), key=lambda folder: folder.stat().st_mtime)
-            sizes = {f: _bytes_in(f) for f in others if f != self.folder}
-            for folder, size in sizes.items():
-                if needed + sum(map(_bytes_in, sizes)) <= MOST_BYTES:
+            sizes = {folder: _bytes_in(folder) for folder in self.root.iterdir()}
+            room = MOST_BYTES - needed - sizes.pop(self.folder, 0)
+            if room < 0:
+                self._fail(f"{needed / 2**30:.2f} GiB do not fit into {MOST_BYTES / 2**30:.2f} GiB")
+                return
+            for folder in sorted(sizes, key=lambda folder: folder.stat().st_mtime):
+                if sum(sizes.values()) <= room:
                     break
-                log.info("cached features %s: %.1f GiB removed", folder, size / 2**30)
+                size = sizes.pop(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+                log.info("cached features %s: %d bytes removed", folder.name, size)
         except OSError as error:
             self._fail(str(error))
 

@@ -19,7 +19,7 @@ from mae_bench.kit.vit import VisionTransformer
 
 MOST_TRAIN, MOST_VAL = 20_000, 5_000
 """Images taken of each split, evenly spread: enough to see a run go wrong."""
-BANK, QUERIES = 4096, 4096
+BANK, QUERIES = 16_384, 1024
 """Features of each side in one product: 64 MiB of similarities, however large the splits are."""
 K = 20
 TEMPERATURE = 0.07
@@ -72,16 +72,17 @@ def neighbours(
     with whole_float32():
         for block in bank:
             columns = unit(block.to(queries.device).float(), dim=1).T
+            places = torch.arange(start, start + columns.shape[1], device=queries.device)
             kept = []
-            for before, places, some in zip(
+            for before, earlier, some in zip(
                 values.split(rows), index.split(rows), queries.split(rows), strict=True
             ):
-                similarity, column = _largest(some @ columns, k)
-                both, chosen = _largest(torch.cat([before, similarity], dim=1), k)
-                kept.append((both, torch.cat([places, column + start], dim=1).gather(1, chosen)))
+                found, there = _largest(some @ columns, places.expand(len(some), -1), k)
+                both = torch.cat([before, found], dim=1), torch.cat([earlier, there], dim=1)
+                kept.append(_largest(*both, k))
             values, index = (torch.cat(part) for part in zip(*kept, strict=True))
             start += columns.shape[1]
-    return Neighbours(values, index)
+    return Neighbours(*_in_order(values, index))
 
 
 def knn_accuracy(
@@ -132,19 +133,27 @@ def _features(model: VisionTransformer, samples: Samples) -> tuple[Tensor, Tenso
 
 
 def _largest(
-    values: Float[Tensor, "rows columns"], k: int
+    values: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"], k: int
 ) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
-    """Return the k largest of each row, falling, and their columns; of equal ones the first.
+    """Return the k largest of each row and their places; of equal ones those of the first places.
 
     topk alone takes any of equal ones, so that the blocks would decide who votes.
     """
-    k = min(k, values.shape[1])
-    top, column = values.topk(min(k + 1, values.shape[1]), dim=1)
-    if top.shape[1] > k:
+    wide = values.shape[1] > k
+    top, column = values.topk(k + 1 if wide else values.shape[1], dim=1)
+    there = places.gather(1, column)
+    if wide:
         tied = top[:, k - 1] == top[:, k]
         if tied.any():
-            some, places = values[tied].sort(dim=1, descending=True, stable=True)
-            top[tied], column[tied] = some[:, : k + 1], places[:, : k + 1]
-    column, order = column[:, :k].sort(dim=1)
-    top, order = top[:, :k].gather(1, order).sort(dim=1, descending=True, stable=True)
-    return top, column.gather(1, order)
+            some, theirs = _in_order(values[tied], places[tied])
+            top[tied], there[tied] = some[:, : k + 1], theirs[:, : k + 1]
+    return top[:, :k], there[:, :k]
+
+
+def _in_order(
+    values: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"]
+) -> tuple[Float[Tensor, "rows columns"], Int[Tensor, "rows columns"]]:
+    """Return both in falling order of the values, and equal ones in rising order of the places."""
+    places, order = places.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values, places.gather(1, order)

@@ -178,11 +178,10 @@ def _detectron2(encoder: Encoder) -> tuple[dict[str, Any], tuple[str, ...]]:
     spec = encoder.spec
     plain = {"num_registers": 0, "layer_scale": False, "relative_positions": False}
     _require(spec, "detectron2's ViT", norm_eps=FIXED_EPS, absolute_positions=True, **plain)
-    left = ("cls_token", "norm.")
-    model = {f"backbone.net.{n}": t for n, t in encoder.state.items() if not n.startswith(left)}
+    model = {f"backbone.net.{name}": tensor for name, tensor in encoder.state.items()}
     notes = [f"for ViT(use_rel_pos=False, pretrain_use_cls_token={spec.class_token})"]
-    if len(model) < len(encoder.state):
-        notes.append("cls token and final norm are left out, which detectron2's ViT has not")
+    if spec.class_token or spec.final_norm:
+        notes.append("detectron2's ViT has no cls token and no final norm, and leaves them out")
     return {"weights": {"model": model}}, tuple(notes)
 
 

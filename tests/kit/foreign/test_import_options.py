@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from foreign_cases import BUILDERS
 from foreign_case import GIVEN, SIDE, WIDTH, saved, timm_beit, timm_vit
+from foreign_cases import BUILDERS
 
 from mae_bench.kit.encoder import write_encoder
 from mae_bench.kit.foreign.importing import ImportOptions, import_encoder

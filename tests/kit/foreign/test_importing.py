@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from foreign_cases import BUILDERS
 from foreign_case import GIVEN, HEADS, SIDE, WIDTH, saved, timm_vit, write_config
+from foreign_cases import BUILDERS
 
 from mae_bench.kit.encoder import load_exactly, read_encoder
 from mae_bench.kit.foreign.formats import FORMATS
