@@ -26,6 +26,7 @@ class MAE(PretrainRecipe):
         Metric("loss", "masked-patch MSE", unit="", higher_is_better=False, digits=4),
     )
     resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=260.0)
+    published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     epochs: int = 1600

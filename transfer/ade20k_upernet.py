@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Ade20kUperNet:
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
     )
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS[:2]
 
     taps: tuple[int, ...] = (3, 5, 7, 11)

@@ -39,7 +39,7 @@ def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     They are left in ctx.out as a classifier file, for the tasks that come after this one.
     """
     machine = start(ctx.out)
-    encoder, samples = inputs(ctx, recipe.image_size)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
     model = finetuned(recipe, ctx, machine, encoder, samples)
     predictions = score(model, ctx, machine)
     if machine.ranks.first:
@@ -47,7 +47,7 @@ def finetune(recipe: "ImagenetFinetune", ctx: Context) -> dict[str, float]:
     return {"top1": predictions.accuracy()} if machine.ranks.first else {}
 
 
-def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
+def inputs(ctx: Context, image_size: int, machine: Machine) -> tuple[Encoder, Samples]:
     """Return the encoder at that image size and the training images; record what they are.
 
     Raises ValueError if the validation images are of other classes.
@@ -64,7 +64,8 @@ def inputs(ctx: Context, image_size: int) -> tuple[Encoder, Samples]:
             f"expected the same; only in one: {', '.join(odd[:3])}"
         )
     counts = {"classes": len(samples.classes), "images": len(samples), "val_images": len(val)}
-    record_facts(ctx.out, encoder=encoder_facts(given, encoder), data=counts)
+    if machine.ranks.first:
+        record_facts(ctx.out, encoder=encoder_facts(given, encoder), data=counts)
     return encoder, samples
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
 
 EPOCH = 1843.75
 """Iterations of batch 64 in one pass over COCO's 118,000 training images."""
@@ -30,6 +30,7 @@ class CocoVitDet:
     resources: ClassVar[Resources] = Resources(
         gpus=64, hours=20.0, framework="detectron2", demo_seconds=150.0
     )
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     image_size: int = 1024

@@ -43,7 +43,13 @@ def detect(recipe: "CocoVitDet", ctx: Context) -> dict[str, float]:
     config = model_config(recipe, encoder, len(split.category_ids))
     LazyConfig.save(OmegaConf.create({"model": config}), str(ctx.out / "config.yaml"))
     detector = build_detector(config, encoder)
-    record_facts(ctx.out, encoder=encoder_facts(given, encoder), arrived=_arrived(encoder))
+    counts = {
+        "classes": len(split.category_ids),
+        "images": len(split.records),
+        "val_images": len(read_split(ctx.data, "val2017").records),
+    }
+    facts = {"encoder": encoder_facts(given, encoder), "arrived": _arrived(encoder)}
+    record_facts(ctx.out, **facts, data=counts)
     detector.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(detector, recipe, encoder.spec.depth))
     hook = KeeperHook(recipe, ctx.seed, Keeper(ctx.out, recipe.iterations, detector, optimizer))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
 from mae_bench.kit.epochs import check_epoch_fields
 
 SMALL = {"vit_tiny_patch16": 0.85, "vit_small_patch16": 0.75}
@@ -28,6 +28,7 @@ class ImagenetFinetune:
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = (*SMALL, *PAPER_ARCHS)
 
     image_size: int = 224

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ORIGINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class ImagenetKnn:
     )
     resources: ClassVar[Resources] = Resources(gpus=1, hours=0.5, demo_seconds=7.0)
     after: ClassVar[str] = ""
+    published_origins: ClassVar[tuple[str, ...]] = (*PAPER_ORIGINS, "dino", "dinov2")
     published_archs: ClassVar[tuple[str, ...]] = (
         # Caron et al. 2021, Table 2; Oquab et al. 2023 (arXiv 2304.07193), Table 4, by the same
         # protocol, the reference code's MAE among them.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
 from mae_bench.kit.epochs import check_epoch_fields
 
 OWN = ("mae", "supervised", "random_init")
@@ -28,6 +28,7 @@ class ImagenetLinear:
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     image_size: int = 224

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ORIGINS
 from transfer.imagenet_finetune import ImagenetFinetune
 
 LARGE = ("vit_large_patch16", "vit_large_patch14", "vit_huge_patch14")
@@ -40,6 +41,7 @@ class ImagenetLowshot:
     )
     resources: ClassVar[Resources] = Resources(gpus=32, hours=24.0, demo_seconds=45.0)
     after: ClassVar[str] = ""
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = ("vit_base_patch16", "vit_large_patch16")
     """Of ViT-H the source fine-tunes the cls token and averages the weights, unlike this task."""
 
@@ -54,8 +56,8 @@ class ImagenetLowshot:
     epochs: int = 100
     """Passes of fine-tuning over the labelled images."""
     self_epochs: int = 100
-    """Passes of self-training over the labelled and newly labelled images together. There is no
-    published value: as many as He et al. 2021 (arXiv 2111.06377) fine-tune on all images."""
+    """Passes of self-training over the labelled and newly labelled images together, as many as
+    Semi-ViT's released commands take for their semi-supervised stage."""
     warmup_epochs: int = 5
     """Epochs of linear warm-up from a learning rate of exactly 0."""
     batch_size: int = 512
@@ -125,7 +127,6 @@ class ImagenetLowshot:
             return cls()
         return cls(
             epochs=50,
-            self_epochs=50,
             lr_per_256=(1e-3, 1e-3),
             layer_decay=0.75,
             confidence=(0.6, 0.6),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import PAPER_ARCHS
 from transfer.imagenet_finetune import ImagenetFinetune
 
 BLOCKS = ("0", "0.5", "1", "2", "4", "6", "12", "18", "all")
@@ -32,6 +33,7 @@ class ImagenetPartial(ImagenetFinetune):
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
         Metric(metric_name(blocks), f"partial {blocks} top-1", optional=True) for blocks in BLOCKS
     )
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
     resources: ClassVar[Resources] = Resources(gpus=32, hours=100.0, demo_seconds=120.0)
 
     blocks: tuple[str, ...] = BLOCKS

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
 from mae_bench.kit.layouts import SHIFTED
 
 METRICS = dict(zip(SHIFTED, ("mce", "top1_a", "top1_r", "top1_sketch"), strict=True))
@@ -32,6 +32,7 @@ class ImagenetRobustness:
         Metric("top1_sketch", "ImageNet-Sketch top-1", optional=True),
     )
     resources: ClassVar[Resources] = Resources(gpus=8, hours=1.0, demo_seconds=20.0)
+    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     sets: tuple[str, ...] = SHIFTED

@@ -29,7 +29,7 @@ def nearest_neighbours(recipe: "ImagenetKnn", ctx: Context) -> dict[str, float]:
     All ranks compute features; the first counts the votes.
     """
     machine = start(ctx.out)
-    encoder, train = inputs(ctx, recipe.image_size)
+    encoder, train = inputs(ctx, recipe.image_size, machine)
     assert ctx.data is not None
     val = read_samples(ctx.data, "val")
     bank = frozen_features(encoder, train, machine)

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,7 +40,7 @@ def linear_probe(recipe: "ImagenetLinear", ctx: Context) -> dict[str, float]:
     the validation images are read once, with the chosen layer.
     """
     machine = start(ctx.out)
-    encoder, samples = inputs(ctx, recipe.image_size)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
     trained, chosen_on = samples, None
     if len(recipe.lr_factors) > 1:
         trained, chosen_on = held_out(samples, recipe.held_out, ctx.seed)
@@ -55,6 +56,7 @@ def trained_probe(
     """Return layers trained on the samples in ctx.out, one for each learning rate."""
     seed_globals(ctx.seed, "init")
     probe = machine.take(LinearProbe(encoder, len(samples.classes), len(recipe.lr_factors)))
+    probe.keep_apart()
     groups = [
         {"params": list(layer.parameters()), "lr_scale": factor}
         for layer, factor in zip(probe.layers, recipe.lr_factors, strict=True)
@@ -80,6 +82,8 @@ class LinearProbe(nn.Module):
         nn.init.trunc_normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
+        self.finite: Tensor | None = None
+        """Which layers' losses count in this step."""
         self.extract: Callable[[Tensor], Tensor] = self.model.features
         self.parts = 1
         """Forward passes of one step; the layers see the features of all of them at once."""
@@ -93,18 +97,29 @@ class LinearProbe(nn.Module):
         It is the sum over the layers, and times `parts`, over which the caller averages. A layer
         whose loss is not finite is left out, so that it cannot stop the others.
         """
-        self.waiting.append((self.features(images), labels))
+        found = self.features(images)
+        self.waiting.append((found, labels))
         if len(self.waiting) < self.parts:
-            return torch.stack([layer.weight[0, 0] * 0.0 for layer in self.layers]).sum()
+            return found.new_zeros((), requires_grad=True)
         features, targets = (torch.cat(part) for part in zip(*self.waiting, strict=True))
         self.waiting = []
         normed = self.norm(features)
         losses = torch.stack(
             [nn.functional.cross_entropy(layer(normed).float(), targets) for layer in self.layers]
         )
-        finite = losses.isfinite()
-        kept = torch.where(finite | ~finite.any(), losses, 0.0)
-        return kept.sum() * self.parts
+        finite = losses.detach().isfinite()
+        self.finite = finite | ~finite.any()
+        return torch.where(self.finite, losses, 0.0).sum() * self.parts
+
+    def keep_apart(self) -> None:
+        """Give a layer whose loss is left out no gradient: it would be NaN, which stops all."""
+        for index, layer in enumerate(self.layers):
+            for parameter in layer.parameters():
+                parameter.register_hook(partial(self._gradient, index))
+
+    def _gradient(self, index: int, gradient: Tensor) -> Tensor:
+        """Return a layer's gradient, or zeros where its loss is left out."""
+        return gradient if self.finite is None else torch.where(self.finite[index], gradient, 0.0)
 
     @torch.no_grad()
     def features(self, images: UInt8[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch width"]:
@@ -157,10 +172,11 @@ def _best(
 ) -> int:
     """Return the layer that does best on the samples; record how each does."""
     views = Views(samples, eval_view(recipe.image_size), seed=0)
-    found = [
-        predict(probe.of(index), views, machine.evaluators).accuracy()
-        for index in range(len(probe.layers))
-    ]
+    found = []
+    for index, layer in enumerate(probe.layers):
+        predictions = predict(probe.of(index), views, machine.evaluators, unreadable="replace")
+        diverged = not all(parameter.isfinite().all() for parameter in layer.parameters())
+        found.append(0.0 if diverged else predictions.accuracy())
     best = machine.ranks.share(max(range(len(found)), key=found.__getitem__))
     base = scaled_lr(recipe.lr_per_256, recipe.batch_size)
     rates = [base * factor for factor in recipe.lr_factors]

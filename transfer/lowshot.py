@@ -39,7 +39,10 @@ PERCENTS = (1, 10)
 DONE = "parts.json"
 """In the job's folder: the accuracy of every part that is finished."""
 PSEUDO_LABELS = "pseudo_labels.npz"
-ONE_ROUND = "self-training: one round of fixed labels, published an averaged teacher beside it"
+ONE_ROUND = (
+    "self-training: one round of fixed labels from the encoder on, with the settings of 10 %; "
+    "published from the fine-tuned model on, with an averaged teacher beside it"
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class LowShot:
 def low_shot(recipe: "ImagenetLowshot", ctx: Context) -> dict[str, float]:
     """Return the accuracy of each part; a part finished before a kill is not run again."""
     machine = start(ctx.out)
-    encoder, samples = inputs(ctx, recipe.image_size)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
     assert ctx.data is not None
     shares = [labelled(ctx.data, samples, percent, ctx.seed) for percent in PERCENTS]
     run = LowShot(recipe, ctx, machine, encoder, samples)
@@ -229,7 +232,7 @@ def pseudo_labels(
     model.eval()
     chosen = range(ranks.rank, len(samples), ranks.world)
     rows: list[tuple[float, int]] = []
-    for images, _ in eval_batches(views, chosen):
+    for images, _ in eval_batches(views, chosen, unreadable="replace"):
         logits = model(normalize(images.to(device), *model.spec.pixels)).float()
         sure, first = logits.softmax(dim=1).max(dim=1)
         rows += zip(sure.tolist(), first.tolist(), strict=True)

@@ -56,7 +56,12 @@ def segment(recipe: "Ade20kUperNet", ctx: Context) -> dict[str, float]:
     write_json(ctx.out / "config.json", {"model": config, "pipelines": pipelines})
     dropped = sorted(name for name in encoder.state if name.startswith(DROPPED))
     arrived = {"tensors": len(encoder.state) - len(dropped), "dropped": dropped}
-    record_facts(ctx.out, encoder=encoder_facts(given, encoder), arrived=arrived)
+    classes = {"classes": len(ade_class_names(ctx.data))}
+    counts = classes | {
+        name: sum(1 for _ in (ctx.data / "images" / part).iterdir())
+        for name, part in (("images", "training"), ("val_images", "validation"))
+    }
+    record_facts(ctx.out, encoder=encoder_facts(given, encoder), arrived=arrived, data=counts)
     segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = torch.optim.AdamW(parameter_groups(segmenter, recipe, encoder.spec.depth))
     hook = KeeperHook(recipe, ctx.seed, Keeper(ctx.out, recipe.iterations, segmenter, optimizer))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from mae_bench.core.files import append_metrics, record_facts, write_json
+from mae_bench.core.files import FACTS, append_metrics, record_facts, write_json
 from mae_bench.core.recipe import Context, fields_of
 from mae_bench.kit.classifier import Classifier
 from mae_bench.kit.encoder import Encoder
@@ -32,7 +32,7 @@ def partial(recipe: "ImagenetPartial", ctx: Context) -> dict[str, float]:
     What has its number already is not trained again. Leaves figures/partial.png.
     """
     machine = start(ctx.out)
-    encoder, samples = inputs(ctx, recipe.image_size)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
     depth = encoder.spec.depth
     numbers = [blocks for blocks in recipe.blocks if exists(blocks, depth)]
     if not numbers:
@@ -50,7 +50,8 @@ def partial(recipe: "ImagenetPartial", ctx: Context) -> dict[str, float]:
             append_metrics(ctx.out, step=len(found), steps=len(numbers), **about)
     if not machine.ranks.first:
         return {}
-    record_facts(ctx.out, deviations=_deviations(recipe, depth))
+    about = {b: json.loads((ctx.out / f"blocks-{b}" / FACTS).read_text()) for b in numbers}
+    record_facts(ctx.out, blocks=about, deviations=_deviations(recipe, depth))
     draw_partial(ctx.out / "figures" / "partial.png", encoder.spec.arch, found)
     return {metric_name(blocks): value for blocks, value in found.items()}
 

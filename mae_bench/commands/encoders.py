@@ -12,7 +12,7 @@ import tyro
 from mae_bench.cli import OK, USAGE
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.recipe import unknown
-from mae_bench.suite.encoders import FOLDER, added_encoders, find_encoder, spec_in
+from mae_bench.suite.encoders import FETCHED, FOLDER, added_encoders, find_encoder, spec_in
 
 HELP = """\
 usage: mae-bench encoders add FILE [--name NAME] [--heads N] [--drop PREFIX ...] ...
@@ -116,15 +116,17 @@ def add(words: list[str]) -> int:
     """Convert a checkpoint into the store under a name, and print how each tensor arrived."""
     options = parse(Add, "encoders add", words, add.__doc__ or "")
     name = options.name or options.file.stem
+    if str(options.file).startswith(FETCHED):
+        raise ValueError(f"{options.file} needs no adding: pass it wherever an encoder is named")
     out = options.place.read().store / FOLDER / f"{name}.safetensors"
-    if "/" in name or name.startswith("."):
-        raise ValueError(f"an encoder's name is no path, got {name!r}; pass --name NAME")
+    if "/" in name or name.startswith((".", *FETCHED)):
+        raise ValueError(f"an encoder's name is no path and no timm: or hf:, got {name!r}")
     imported = _import(options.file, options.hints)
-    print(_proof(imported))
     write: Callable[[Any, Path], bool] = import_module(
         "mae_bench.kit.foreign.conversion"
     ).write_once
     fresh = write(imported, out)
+    print(_proof(imported))
     print(f"\n{name}: {out}" + ("" if fresh else " (there already, the same)"))
     print(f"next: mae-bench transfer imagenet_linear --encoder {name} --imagenet DIR")
     return OK
@@ -171,6 +173,8 @@ def _proof(imported: Any) -> str:
     """Return what was recognised and the table of arrivals."""
     spec = dataclasses.asdict(imported.encoder.spec)
     lines = [f"format      {imported.format}", f"encoder     {_line(spec)}"]
+    mean, std = (", ".join(f"{v:g}" for v in spec[key]) for key in ("mean", "std"))
+    lines += [f"pixels      mean {mean}, deviation {std}; norm eps {spec['norm_eps']:g}"]
     lines += [f"            {note}" for note in imported.encoder.history]
     return "\n".join([*lines, "", imported.arrival.table()])
 

@@ -5,7 +5,11 @@ from typing import Any
 from mae_bench.core.recipe import Recipe, fields_of
 
 PAPER = "paper"
-DATA_SETS = {"imagenet": {"classes": 1000, "images": 1_281_167, "val_images": 50_000}}
+DATA_SETS = {
+    "imagenet": {"classes": 1000, "images": 1_281_167, "val_images": 50_000},
+    "coco": {"classes": 80, "images": 118_287, "val_images": 5_000},
+    "ade20k": {"classes": 150, "images": 20_210, "val_images": 2_000},
+}
 """Data set -> facts of the one that the papers trained on."""
 
 
@@ -21,6 +25,8 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     found = []
     if arch not in recipe.published_archs:
         found.append(f"encoder {arch}: no published values for this size")
+    if origin not in (recipe.name, *recipe.published_origins):
+        found.append(f"encoder of origin {origin}: no published values for it")
     published = fields_of(type(recipe).published(arch, origin))
     for name, value in fields_of(recipe).items():
         if value != published[name]:

@@ -21,7 +21,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError:  # a full disk: what was written would only fill it
+    except BaseException:  # a full disk, Ctrl-C: what was written would only fill the disk
         part.unlink(missing_ok=True)
         raise
     commit(part, path)

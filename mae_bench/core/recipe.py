@@ -74,6 +74,8 @@ class Recipe(Protocol):
     """The task whose trained model is measured; empty: the encoder itself is."""
     metrics: ClassVar[tuple[Metric, ...]]
     resources: ClassVar[Resources]
+    published_origins: ClassVar[tuple[str, ...]]
+    """Recipes whose encoders that source measured; an objective's own name counts always."""
     published_archs: ClassVar[tuple[str, ...]]
     """Encoder sizes that the source of `published` gives values for."""
 

@@ -34,5 +34,7 @@ ARCHS: dict[str, Arch] = {
 }
 """timm's names without the image size, which is a field of its own."""
 
+PAPER_ORIGINS = ("mae", "supervised", "random_init")
+"""How the encoders were made that He et al. 2021 transfer and this project makes."""
 PAPER_ARCHS = ("vit_base_patch16", "vit_large_patch16", "vit_huge_patch14")
 """The sizes of He et al. 2021."""

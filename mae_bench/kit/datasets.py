@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -125,20 +126,24 @@ class Feed:
 
 
 def eval_batches(
-    views: Views, chosen: Sequence[int] | None = None, batch_size: int = 128
+    views: Views,
+    chosen: Sequence[int] | None = None,
+    batch_size: int = 128,
+    unreadable: Literal["refuse", "replace"] = "refuse",
 ) -> Iterator[Batch]:
     """Yield every image of the split, or those chosen, exactly once in order.
 
-    Raises ValueError at an unreadable one.
+    Raises ValueError at an unreadable one; `replace` takes the next one instead, as in training,
+    and is for training images alone.
     """
     indices = range(len(views.samples)) if chosen is None else chosen
     places = [
         [(0, index) for index in indices[at : at + batch_size]]
         for at in range(0, len(indices), batch_size)
     ]
-    for images, labels, unreadable in DataLoader(views, batch_sampler=places, **loader_options()):
-        broken = unreadable[unreadable >= 0].tolist()
-        if broken:
+    for images, labels, found in DataLoader(views, batch_sampler=places, **loader_options()):
+        broken = found[found >= 0].tolist()
+        if broken and unreadable == "refuse":
             raise ValueError(
                 f"{views.samples.name(broken[0])} is not a readable image; an evaluation "
                 "takes every one, copy it again"

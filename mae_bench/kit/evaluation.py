@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,12 @@ def read_accuracy(path: Path, images: int) -> float | None:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, views: Views, ranks: Ranks = ALONE) -> Predictions:
+def predict(
+    model: nn.Module,
+    views: Views,
+    ranks: Ranks = ALONE,
+    unreadable: Literal["refuse", "replace"] = "refuse",
+) -> Predictions:
     """Return the predictions on all images; every rank must call it, and the first gets them all.
 
     Each rank takes every so many-th image, so that none is counted twice; the others get the
@@ -91,7 +97,7 @@ def predict(model: nn.Module, views: Views, ranks: Ranks = ALONE) -> Predictions
     model.eval()
     chosen = range(ranks.rank, len(views.samples), ranks.world)
     rows: list[tuple[list[int], float]] = []
-    for images, labels in eval_batches(views, chosen):
+    for images, labels in eval_batches(views, chosen, unreadable=unreadable):
         logits = model(normalize(images.to(device), mean, std)).float()
         top = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
         given = logits.softmax(dim=1).gather(1, labels.to(device)[:, None])[:, 0]

@@ -29,7 +29,7 @@ from mae_bench.kit.vit import VisionTransformer
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same key would give other features."""
 BATCH, CHUNK = 128, 4096
 """Images of one forward pass and in one file of the cache. No batch spans two files, so that what

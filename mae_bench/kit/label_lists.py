@@ -1,6 +1,7 @@
 """Which training images keep their labels when only a share of them may be used."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def _listed(samples: Samples, path: Path) -> Int[ndarray, " chosen"]:
         )
     indices = [index for found in places.values() for index in found]
     if not len(indices) == len(set(indices)) == len(lines):
-        twice = next((x for x in lines if lines.count(x) > 1 or len(places[x]) > 1), lines[0])
+        counts = Counter(lines)
+        twice = next((x for x in lines if counts[x] > 1 or len(places[x]) > 1), lines[0])
         raise ValueError(
             f"{path}: {twice} names more than one image or is listed twice; expected each image "
             "once, with its folder where the name alone is not enough"

@@ -74,6 +74,7 @@ class _Run:
         if hasattr(module, "parts"):
             module.parts = self.split.parts
         if self.machine.compiles:
+            torch._dynamo.reset()  # several trainings in one job would add up to its limit
             module.compile(dynamic=False)
         self.waited = 0.0
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
-DEAD_AFTER = timedelta(minutes=10)
+DEAD_AFTER = timedelta(minutes=60)
 """Longest wait for another rank, such as for one that evaluates; a rank that died is seen at once,
 since its connections close."""
 

@@ -21,7 +21,8 @@ class EncoderSpec:
     depth: int
     heads: int
     pool: Literal["cls", "avg"] = "cls"
-    """How its own pretraining summed up an image, for information."""
+    """How its own training summed up an image, and frozen-feature tasks do: the cls token or the mean
+    of the patches; always the latter without a cls token."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     origin: str = "mae"
@@ -48,9 +49,14 @@ class EncoderSpec:
                 f"EncoderSpec.image_size must be a multiple of patch_size {self.patch_size}, "
                 f"got {self.image_size}"
             )
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise ValueError(
                 f"EncoderSpec.heads must divide the width {self.width}, got {self.heads}"
+            )
+        if not (all(0 <= m <= 1 for m in self.mean) and all(0 < s <= 1 for s in self.std)):
+            raise ValueError(
+                f"EncoderSpec.mean and std are of pixel values in [0, 1], got {self.mean} and "
+                f"{self.std}; divide values of [0, 255] by 255"
             )
         if self.relative_positions and not (self.class_token and self.num_registers == 0):
             raise ValueError("relative positions need a cls token and no registers, as in BEiT")

@@ -101,8 +101,10 @@ class VisionTransformer(nn.Module):
         return self.norm(self.encode(images))
 
     def pooled(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
-        """Return the cls token, or the mean of the patches of an encoder without one."""
-        return tokens[:, 0] if self.spec.class_token else tokens.mean(dim=1)
+        """Return the cls token, or the mean of the patches where the encoder was made for that."""
+        if self.spec.class_token and self.spec.pool == "cls":
+            return tokens[:, 0]
+        return tokens[:, self.spec.num_prefix :].mean(dim=1)
 
 
 class TailBlock(Block):

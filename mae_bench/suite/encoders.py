@@ -12,6 +12,8 @@ FOLDER = "encoders"
 """Below the store: what was added by name, and in `converted` what was converted on the way."""
 FETCHED = ("timm:", "hf:")
 """How the names of encoders begin that are fetched over the network."""
+BESIDE = ("config.json", "preprocessor_config.json")
+"""Files beside the weights that the importer reads heads, epsilon and pixel statistics from."""
 CONVERSION = 1
 """Raised when the importer would give other tensors, so that files are converted anew."""
 
@@ -25,15 +27,19 @@ def find_encoder(name: str, store: Path, folder: Path = Path(), say: Say = print
     A conversion is kept in the store and not made twice; `say` gets what it did. Raises ValueError
     if nothing is found, and if a file is no encoder or cannot be converted completely.
     """
-    path = folder / name
+    path, added = folder / name, added_encoders(store)
     if name.startswith(FETCHED):
-        return _kept(store, name, lambda out: _fetch(name, out), say)
-    if path.exists() or path.is_symlink():
+        label = f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return _kept(store, label, lambda out: _fetch(name, out), say)
+    if path.is_dir() and name not in added:
+        raise ValueError(f"encoder {path} is a folder; pass the file of weights in it")
+    if path.is_file() or (path.is_symlink() and name not in added):
+        if name in added:
+            say(f"encoder {name}: the file of that name is taken, not the one added as {name}")
         if spec_in(path):
             return path
-        label = f"{path.stem}-{_digest(path)[:8]}"
+        label = f"{path.stem}-{_digest(path)[:16]}"
         return _kept(store, label, lambda out: _convert(path, out), say)
-    added = added_encoders(store)
     if name in added:
         return added[name]
     raise ValueError(
@@ -90,12 +96,19 @@ def _kept(store: Path, label: str, make: Callable[[Path], str], say: Say) -> Pat
 
 
 def _digest(path: Path) -> str:
-    """Return the SHA-256 of the file; ValueError if it cannot be read."""
+    """Return the SHA-256 of the file and of the configs beside it, which say what it does not.
+
+    Raises ValueError if it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256")
+        for name in BESIDE:
+            config = path.with_name(name)
+            digest.update(config.read_bytes() if config.is_file() else b"-")
     except OSError as error:
         raise ValueError(f"encoder {path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _convert(path: Path, out: Path) -> str:

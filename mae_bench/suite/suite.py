@@ -154,16 +154,21 @@ def _row(label: str, entry: Mapping[str, Any], folder: Path, store: Path) -> Row
             fields["arch"] = entry["arch"]
         return made_row(label, entry["recipe"], _size(entry), fields, seeds=seeds, own=own)
     if fields or own:
-        odd = sorted(fields) + ["own"] * bool(own)
-        raise ValueError(f"encoder {label!r} has a checkpoint, so it cannot have {', '.join(odd)}")
+        odd = ", ".join(sorted(fields) + ["own"] * bool(own))
+        raise ValueError(
+            f"encoder {label!r} has a checkpoint, so it cannot have {odd}; what the importer "
+            "should know is said once with `mae-bench encoders add FILE --name NAME ...`"
+        )
     name = _typed(f"checkpoint of {label!r}", entry["checkpoint"], str)
     path = find_encoder(name, store, folder, say=log.info)
     spec = spec_in(path) or {}
-    if entry.get("arch", spec["arch"]) != spec["arch"]:
-        raise ValueError(
-            f"arch of encoder {label!r} is {entry['arch']}, {name} holds {spec['arch']}"
-        )
-    return Row(label, None, path, spec["arch"], str(entry.get("origin", spec["origin"])))
+    for key in ("arch", "origin"):
+        if entry.get(key, spec[key]) != spec[key]:
+            raise ValueError(
+                f"{key} of encoder {label!r} is {entry[key]}, {name} holds {spec[key]}; leave it "
+                "out, or say what it is once with `mae-bench encoders add`"
+            )
+    return Row(label, None, path, spec["arch"], spec["origin"])
 
 
 def _column(entry: Mapping[str, Any]) -> Column:

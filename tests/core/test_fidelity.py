@@ -16,9 +16,9 @@ def facts(arch="vit_base_patch16", origin="mae", **more):
 def test_published_values_are_the_papers_and_the_demos_are_not(name):
     cls = load(name)
     arch = cls.published_archs[0]
-    published = cls.published(arch, "mae")
-    assert fidelity(published, facts(arch)) == "paper"
-    stamp = fidelity(cls.demo(), facts("vit_demo_patch8"))
+    origin = name if name in OBJECTIVES else "mae"
+    assert fidelity(cls.published(arch, "mae"), facts(arch, origin)) == "paper"
+    stamp = fidelity(cls.demo(), facts("vit_demo_patch8", origin))
     assert isinstance(stamp, list) or name == "random_init"
 
 
@@ -50,3 +50,15 @@ def test_other_data_an_unpublished_size_and_what_the_run_found_are_named():
         "data has 100 images, published 1281167",
         "labels by seed",
     ]
+
+
+def test_an_encoder_that_the_papers_did_not_measure_is_named():
+    recipe = load("imagenet_finetune").published("vit_base_patch16", "beit")
+    expected = ["encoder of origin beit: no published values for it"]
+    assert fidelity(recipe, facts(origin="beit", data=PAPER_DATA)) == expected
+
+
+def test_a_part_of_coco_is_not_the_papers():
+    recipe = load("coco_vitdet").published("vit_base_patch16", "mae")
+    counts = {"classes": 80, "images": 1000, "val_images": 5000}
+    assert fidelity(recipe, facts(data=counts)) == ["data has 1000 images, published 118287"]

@@ -176,3 +176,16 @@ def test_patch_14_becomes_16_on_the_same_grid_and_is_said():
     torch.testing.assert_close(dense.state["patch_embed.proj.weight"], expected)
     assert dense.history == ("patch kernel resized from 14 to 16 pixels",)
     assert vit(dense)(torch.randn(1, 3, 64, 64)).shape == (1, 17, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"class_token": False, "num_registers": 4}, 4),
+        ({"pool": "avg", "num_registers": 2}, 3),
+    ],
+)
+def test_the_mean_of_the_patches_leaves_cls_and_registers_out(changes, first):
+    model = VisionTransformer(dataclasses.replace(PLAIN, **changes))
+    tokens = torch.randn(2, first + 16, 32)
+    assert torch.equal(model.pooled(tokens), tokens[:, first:].mean(dim=1))

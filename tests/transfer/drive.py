@@ -27,7 +27,7 @@ if __name__ == "__main__":
     recipe = ImagenetLinear(**fields | {"lr_factors": tuple(fields["lr_factors"])})
     ctx = Context(out, 3, data, encoder_file)
     machine = start(out)
-    encoder, samples = inputs(ctx, recipe.image_size)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
     probe = trained_probe(recipe, ctx, machine, encoder, samples)
     two = score(probe.of(0), ctx, machine)
     if machine.ranks.first:

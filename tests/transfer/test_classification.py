@@ -7,6 +7,7 @@ import torch
 
 from mae_bench.core.recipe import Context
 from mae_bench.kit.fit import at_image_size
+from mae_bench.kit.machine import start
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.samples import read_samples
 from transfer.classification import FineTuning, classifier, finetune, inputs
@@ -80,11 +81,11 @@ def test_validation_images_of_other_classes_are_refused(tmp_path, write, roots):
     shutil.copytree(roots["imagenet"], data)
     shutil.rmtree(next((data / "val").iterdir()))
     with pytest.raises(ValueError, match=r"train has 8 classes and val 7, expected the same"):
-        inputs(Context(tmp_path, 0, data, write()), 64)
+        inputs(Context(tmp_path, 0, data, write()), 64, start(tmp_path))
 
 
 def test_what_the_encoder_and_the_data_were_goes_into_the_facts(tmp_path, write, roots):
-    inputs(Context(tmp_path, 0, roots["imagenet"], write()), 96)
+    inputs(Context(tmp_path, 0, roots["imagenet"], write()), 96, start(tmp_path))
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["data"] == {"classes": 8, "images": 32, "val_images": 16}
     resized = "position embedding resized from 8x8 to 12x12 patches"

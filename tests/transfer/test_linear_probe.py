@@ -27,8 +27,9 @@ def layers(recipe, ctx, **compute):
     """Train a probe and return the weights of its layers."""
     ctx.out.mkdir()
     write_compute(ctx.out, Compute(**compute))
-    encoder, samples = inputs(ctx, recipe.image_size)
-    probe = trained_probe(recipe, ctx, start(ctx.out), encoder, samples)
+    machine = start(ctx.out)
+    encoder, samples = inputs(ctx, recipe.image_size, machine)
+    probe = trained_probe(recipe, ctx, machine, encoder, samples)
     return [torch.cat([layer.weight.flatten(), layer.bias]).detach() for layer in probe.layers]
 
 
@@ -102,6 +103,18 @@ def test_a_layer_without_a_finite_loss_does_not_touch_the_others(encoder_of):
     with torch.no_grad():
         probe.layers[1].weight.fill_(torch.inf)
     assert not probe(images, torch.arange(8)).isfinite()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_rate_that_diverges_does_not_end_the_run(tmp_path, ctx, precision):
+    given = ctx(precision)
+    given.out.mkdir()
+    write_compute(given.out, Compute(precision=precision))
+    recipe = dataclasses.replace(RECIPE, lr_factors=(1.0, 1e38), held_out=0.25)
+    assert linear_probe(recipe, given)["top1"] > 0
+    facts = json.loads((given.out / FACTS).read_text())
+    assert facts["lr"]["chosen"] == facts["lr"]["tried"][0]
+    assert facts["training"]["skipped_steps"] == 0
 
 
 def test_an_encoder_made_elsewhere_gets_sixteen_rates_and_ours_the_papers():

@@ -5,11 +5,16 @@ import tempfile
 from pathlib import Path
 
 import timm
+import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import save_file
+from torch import nn
 
+from mae_bench.kit.encoder import load_exactly
 from mae_bench.kit.foreign.conversion import keep
 from mae_bench.kit.foreign.importing import Imported, ImportOptions, import_encoder
+from mae_bench.kit.randomness import generator
+from mae_bench.kit.vit import VisionTransformer
 
 WANTED = ("config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin")
 
@@ -48,7 +53,28 @@ def _from_timm(model: str) -> Imported:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{model}.safetensors"
         save_file({k: v.contiguous().clone() for k, v in vit.state_dict().items()}, path)
-        return import_encoder(path, options)
+        imported = import_encoder(path, options)
+    _check_function(model, vit.eval(), imported)
+    return imported
+
+
+@torch.no_grad()
+def _check_function(model: str, vit: nn.Module, imported: Imported) -> None:
+    """Raise ValueError unless the encoder gives timm's own features on a random image.
+
+    Tensors alone do not show everything, such as norms that follow the branches.
+    """
+    spec = imported.encoder.spec
+    ours = VisionTransformer(spec).eval()
+    load_exactly(ours, imported.encoder.state)
+    image = torch.randn(1, 3, spec.image_size, spec.image_size, generator=generator(0, "image"))
+    theirs = vit.forward_features(image)
+    difference = float((ours(image) - theirs).abs().max() / theirs.abs().max())
+    if difference > 1e-3:
+        raise ValueError(
+            f"timm:{model} computes something else than a plain ViT with these tensors (features "
+            f"differ by {100 * difference:.0f} %); pass another model"
+        )
 
 
 def _from_hugging_face(repository: str) -> Imported:

@@ -18,9 +18,12 @@ from mae_bench.kit.foreign.strangers import refuse_strangers
 from mae_bench.kit.foreign.weight_files import WeightFile, read_weights
 from mae_bench.kit.spec import EncoderSpec
 
+CLASSIFIER_HEADER = "mae_bench.classifier"
+"""In the header of a fine-tuned classifier of this project; see kit/classifier_file.py."""
 PRETRAINED_HEADER = "mae_bench.mae"
 """In the header of a whole autoencoder of this project; see pretrain/pretrained.py."""
 OWN = "mae-bench"
+DECODER = r"decoder_(embed|blocks|pred)\."
 MODEL_TYPES = {
     "vit_mae": "mae",
     "dinov2": "dinov2",
@@ -68,6 +71,11 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     tensor is unknown or missing, or if one that the features depend on would be lost.
     """
     file = read_weights(path)
+    if CLASSIFIER_HEADER in file.metadata:
+        raise ValueError(
+            f"{path} is a fine-tuned classifier of mae-bench, no encoder; pass the "
+            "encoder.safetensors that it was fine-tuned from"
+        )
     if OWN_HEADER in file.metadata:
         return _own(file, options)
     tensors, allowed = _without(file, options.drop)
@@ -77,6 +85,8 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     what = f"{path} (format {fmt.name})"
     sorted_ = sort_tensors(what, found)
     claims = _claims(file, fmt)
+    if fmt.name == "mae" and not found.has(DECODER) and options.heads is None:
+        _check_unambiguous(what, sorted_.parts.tensors)
     assemble(what, sorted_.parts, options.grid or claims.grid(_patch(found)))
     spec = infer_spec(what, sorted_.parts.tensors, fmt, claims, options.heads)
     spec = _told(spec, _origin(file, found, fmt), sorted_, options)
@@ -85,7 +95,7 @@ def import_encoder(path: Path, options: ImportOptions = NOTHING_SAID) -> Importe
     arrival = _arrival(what, spec, sorted_, dropped)
     _check_whole(what, fmt, sorted_, [part.name for part in allowed])
     below = f" below {found.prefix!r}" if found.prefix else ""
-    history = (f"read as {fmt.title}{below}", *_assumed(file, fmt, spec), *arrival.history())
+    history = (f"read as {fmt.title}{below}", *_assumed(file, fmt, spec, found), *arrival.history())
     state = {name: sorted_.parts.tensors[name].contiguous() for name in encoder_shapes(spec)}
     encoder = Encoder(spec, state, _sha256(path), history)
     return Imported(encoder, arrival, fmt.name, sorted_.head(spec.width))
@@ -147,11 +157,25 @@ def _patch(found: Found) -> int:
     return kernel.shape[-1] if kernel.ndim == 4 else round((kernel.shape[-1] / 3) ** 0.5)
 
 
+def _check_unambiguous(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a ViT-S with MAE's positions, which MoCo v3 gives twelve heads."""
+    if tensors["pos_embed"].shape[-1] == 384:
+        raise ValueError(
+            f"{what}: a ViT-S with sine-cosine positions may be MAE's with 6 heads or MoCo v3's "
+            "with 12; say so with --heads"
+        )
+
+
 def _claims(file: WeightFile, fmt: Format) -> Claims:
     """Return what the files beside it say, if the format has such files."""
-    config = file.beside("config.json") if fmt.naming in ("transformers", "timm") else {}
     if fmt.naming == "transformers":
-        return claims_of(config, file.beside("preprocessor_config.json"))
+        return claims_of(file.beside("config.json"), file.beside("preprocessor_config.json"))
+    if fmt.naming != "timm":
+        return Claims()
+    try:
+        config = file.beside("config.json")
+    except ValueError:  # names like timm's are everywhere, and so are other config.json files
+        return Claims()
     return claims_of(config, {}) if "pretrained_cfg" in config else Claims()
 
 
@@ -164,11 +188,20 @@ def _origin(file: WeightFile, found: Found, fmt: Format) -> str:
     return "mae" if found.has(r"decoder_embed\.") else fmt.origin
 
 
-def _assumed(file: WeightFile, fmt: Format, spec: EncoderSpec) -> tuple[str, ...]:
-    """Return what the file leaves unsaid and its library would have said."""
-    if fmt.naming != "transformers" or file.beside("config.json"):
-        return ()
-    return (f"no config.json beside it: norm eps {spec.norm_eps:g} and {spec.heads} heads assumed",)
+def _assumed(file: WeightFile, fmt: Format, spec: EncoderSpec, found: Found) -> tuple[str, ...]:
+    """Return what the file leaves unsaid and was taken for likely, for the user to correct."""
+    words = []
+    if fmt.naming == "transformers" and not file.beside("config.json"):
+        words.append(
+            f"no config.json beside it: norm eps {spec.norm_eps:g} and {spec.heads} heads assumed"
+        )
+    if fmt.naming == "transformers" and not file.beside("preprocessor_config.json"):
+        words.append(f"no preprocessor_config.json beside it: pixel mean {spec.mean} assumed")
+    if fmt.name == "beit" and spec.mean == fmt.mean:
+        words.append("pixel mean 0.5 assumed, BEiT's; BEiT v2 took ImageNet's")
+    if fmt.name == "mae" and not found.has(DECODER):
+        words.append("taken for MAE's by its sine-cosine positions, which MoCo v3 has too")
+    return tuple(words)
 
 
 def _arrival(

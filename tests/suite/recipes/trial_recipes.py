@@ -23,6 +23,7 @@ class Counting:
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = SCORE
     resources: ClassVar[Resources] = Resources(gpus=0, hours=0.0, demo_seconds=1.0)
+    published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)
 
     arch: str = "vit_smoke_patch8"
@@ -79,4 +80,5 @@ class NeedsDetectron2(Counting):
 
     name: ClassVar[str] = "needs_detectron2"
     resources: ClassVar[Resources] = Resources(framework="detectron2", demo_seconds=1.0)
+    published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)
