@@ -21,8 +21,8 @@ class EncoderSpec:
     depth: int
     heads: int
     pool: Literal["cls", "avg"] = "cls"
-    """How its own training summed up an image, and frozen-feature tasks do: the cls token or the mean
-    of the patches; always the latter without a cls token."""
+    """How its own training summed up an image, and frozen-feature tasks do: by the cls token, or by
+    the mean of the patches."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     origin: str = "mae"
