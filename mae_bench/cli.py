@@ -1,6 +1,7 @@
 """The command line: parses, calls one function, prints."""
 
 import difflib
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -76,7 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Codes: 0 ok, 1 a job failed, 2 wrong usage or config, 3 preflight failed, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_dispatch(words))
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    sys.exit(code)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -48,6 +48,15 @@ def test_the_help_of_a_recipe_explains_its_fields(tmp_path):
     assert "hidden from the encoder" in answer.stdout
 
 
+def test_a_reader_that_has_enough_ends_the_output_quietly(tmp_path):
+    run = subprocess.Popen(
+        [PROGRAM, "list"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    run.stdout.close()
+    assert run.stderr.read() == ""
+    assert run.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
