@@ -34,7 +34,7 @@ def test_every_floor_imports_only_what_lies_below():
         ("mae_bench/suite/plan.py", "import torch"),
         ("pretrain/mae.py", "import transfer.classification"),
         ("transfer/classification.py", "import detectron2"),
-        ("transfer/detectron2_model.py", "import mmseg"),
+        ("transfer/detectron2_adapter/model.py", "import mmseg"),
     ],
 )
 def test_an_import_of_a_higher_floor_is_seen(tmp_path, file, line):

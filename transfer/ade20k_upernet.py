@@ -1,4 +1,4 @@
-"""ADE20K semantic segmentation with UperNet: the recipe; mmsegmentation is in mmseg_adapter.py."""
+"""ADE20K segmentation with UperNet: the recipe; it runs in mmseg_adapter."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -119,6 +119,6 @@ class Ade20kUperNet:
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the mean IoU of the last weights on the validation images."""
-        from transfer.mmseg_adapter import segment
+        from transfer.mmseg_adapter.segment import segment
 
         return segment(self, ctx)

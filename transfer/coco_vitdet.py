@@ -1,4 +1,4 @@
-"""COCO detection with ViTDet's Mask R-CNN: the recipe; detectron2 is in detectron2_adapter.py."""
+"""COCO detection with ViTDet's Mask R-CNN: the recipe; it runs in detectron2_adapter."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -6,13 +6,11 @@ from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
-
-EPOCH = 1843.75
-"""Iterations of batch 64 in one pass over COCO's 118,000 training images."""
+from transfer.detection import EPOCH, DetectionRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoVitDet:
+class CocoVitDet(DetectionRecipe):
     """Mask R-CNN on a simple feature pyramid, Li et al. 2022 (arXiv 2203.16527), Table 8 and A.2.
 
     Defaults are ViT-B's, pretrained by MAE, as in detectron2's projects/ViTDet. Never to be mixed
@@ -21,8 +19,6 @@ class CocoVitDet:
 
     name: ClassVar[str] = "coco_vitdet"
     version: ClassVar[int] = 1
-    dataset: ClassVar[str] = "coco"
-    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("box_ap", "COCO box AP"),
         Metric("mask_ap", "COCO mask AP"),
@@ -33,82 +29,29 @@ class CocoVitDet:
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
-    image_size: int = 1024
-    """Side in pixels of the square that training and test images are padded to."""
-    iterations: int = 184375
-    """Optimiser steps."""
     milestones: tuple[int, ...] = (163889, 177546)
     """Iterations after which the learning rate falls to a tenth."""
     warmup_iterations: int = 250
     """Iterations of linear warm-up from a thousandth of the learning rate."""
-    batch_size: int = 64
-    """Images per optimiser step over all devices."""
     lr: float = 1e-4
     """Learning rate after warm-up."""
     layer_decay: float = 0.7
     """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
-    weight_decay: float = 0.1
-    """AdamW weight decay; the position embedding has none."""
     decay_norms: bool = False
     """Whether weight decay applies to norm layers too, as for ViT-H."""
-    drop_path: float = 0.1
-    """Stochastic depth of the last block, rising linearly from 0 at the first."""
-    scale_min: float = 0.1
-    """Least factor of large-scale jitter."""
-    scale_max: float = 2.0
-    """Greatest factor of large-scale jitter."""
-    window_size: int = 14
-    """Side in patches of local attention windows; every depth/4-th block is global. 0: all are."""
     pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
     """Pyramid levels relative to the patch grid, each half of the one before."""
-    pyramid_width: int = 256
-    """Channels of every pyramid level and of the heads' convolutions."""
-    box_convs: int = 4
-    """Convolutions of the box head, before its one linear layer."""
-    box_width: int = 1024
-    """Width of the box head's linear layer."""
-    mask_convs: int = 4
-    """Convolutions of the mask head, before its deconvolution."""
-    rpn_samples: int = 256
-    """Anchors an image that the region proposal loss samples."""
-    roi_samples: int = 512
-    """Proposals an image that the heads' losses sample."""
-    rpn_proposals: int = 1000
-    """Proposals kept an image after suppression."""
-    detections_per_image: int = 100
-    """Most detections kept an image."""
 
     def __post_init__(self) -> None:
-        require(self, "image_size", ">= 32", self.image_size >= 32)
-        require(self, "iterations", ">= 1", self.iterations >= 1)
+        super().__post_init__()
         rising = list(self.milestones) == sorted(set(self.milestones))
         within = all(0 < step < self.iterations for step in self.milestones)
         require(self, "milestones", f"rising and in (0, {self.iterations})", rising and within)
-        fits = 0 <= self.warmup_iterations < self.iterations
-        require(self, "warmup_iterations", f"in [0, {self.iterations})", fits)
-        require(self, "batch_size", ">= 1", self.batch_size >= 1)
-        require(self, "lr", "> 0", self.lr > 0)
-        require(self, "layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1)
-        require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
-        require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
-        require(self, "scale_min", "> 0", self.scale_min > 0)
-        require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
         halving = all(
             a == 2 * b for a, b in zip(self.pyramid_scales, self.pyramid_scales[1:], strict=False)
         )
         known = bool(self.pyramid_scales) and set(self.pyramid_scales) <= {4.0, 2.0, 1.0, 0.5}
         require(self, "pyramid_scales", "consecutive among 4, 2, 1, 0.5", halving and known)
-        for field in (
-            "pyramid_width",
-            "box_width",
-            "rpn_samples",
-            "roi_samples",
-            "rpn_proposals",
-            "detections_per_image",
-        ):
-            require(self, field, ">= 1", getattr(self, field) >= 1)
-        for field in ("window_size", "box_convs", "mask_convs"):
-            require(self, field, ">= 0", getattr(self, field) >= 0)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
@@ -169,8 +112,17 @@ class CocoVitDet:
             detections_per_image=20,
         )
 
+    def lr_factor(self, iteration: int) -> float:
+        """Return the learning rate's factor: warm-up from 0.001, then a tenth a milestone."""
+        factor = float(0.1 ** sum(iteration >= step for step in self.milestones))
+        if iteration >= self.warmup_iterations:
+            return factor
+        done = iteration / self.warmup_iterations
+        return factor * (0.001 * (1 - done) + done)
+
     def run(self, ctx: Context) -> dict[str, float]:
         """Return box and mask AP of the last weights on the validation images."""
-        from transfer.detectron2_adapter import detect
+        from transfer.detectron2_adapter.detect import detect
+        from transfer.detectron2_adapter.vitdet import model_config
 
-        return detect(self, ctx)
+        return detect(self, ctx, model_config)

@@ -15,18 +15,17 @@ from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.patch_kernel import dense_patch_size, resize_patch_kernel
 from mae_bench.kit.vit import VisionTransformer
-from transfer import detectron2_adapter
 from transfer.coco_vitdet import CocoVitDet
-from transfer.detectron2_adapter import detect
-from transfer.detectron2_data import eval_mapper, read_split, train_loader
-from transfer.detectron2_evaluation import coco_stats
-from transfer.detectron2_model import (
+from transfer.detectron2_adapter import detect as engine
+from transfer.detectron2_adapter.data import eval_mapper, read_split, train_loader
+from transfer.detectron2_adapter.detect import detect
+from transfer.detectron2_adapter.evaluation import coco_stats
+from transfer.detectron2_adapter.model import (
     build_detector,
-    lr_factor,
-    model_config,
     parameter_groups,
     window_blocks,
 )
+from transfer.detectron2_adapter.vitdet import model_config
 
 TINY = dataclasses.replace(
     CocoVitDet.demo(),
@@ -141,11 +140,11 @@ def test_parameter_groups_have_layer_decay_and_no_decay_of_positions(encoder_of)
 
 def test_the_schedule_warms_up_from_a_thousandth_and_falls_twice():
     recipe = CocoVitDet()
-    assert lr_factor(recipe, 0) == pytest.approx(0.001)
-    assert lr_factor(recipe, 125) == pytest.approx(0.5005)
-    assert [lr_factor(recipe, i) for i in (250, 163888)] == [1.0, 1.0]
-    assert lr_factor(recipe, 163889) == pytest.approx(0.1)
-    assert lr_factor(recipe, 177546) == pytest.approx(0.01)
+    assert recipe.lr_factor(0) == pytest.approx(0.001)
+    assert recipe.lr_factor(125) == pytest.approx(0.5005)
+    assert [recipe.lr_factor(i) for i in (250, 163888)] == [1.0, 1.0]
+    assert recipe.lr_factor(163889) == pytest.approx(0.1)
+    assert recipe.lr_factor(177546) == pytest.approx(0.01)
 
 
 def test_patch_14_becomes_16():
@@ -229,9 +228,9 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         (tmp_path / name).mkdir(exist_ok=True)
         return Context(tmp_path / name, 1, roots["coco"], write())
 
-    whole = detect(TINY, context("whole"))
+    whole = detect(TINY, context("whole"), model_config)
     assert all(0 <= value <= 100 and math.isfinite(value) for value in whole.values())
-    steps = detectron2_adapter.KeeperHook.before_step
+    steps = engine.KeeperHook.before_step
     count = iter(range(100))
 
     def stop_at_two(self):
@@ -240,11 +239,11 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         steps(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(detectron2_adapter.KeeperHook, "before_step", stop_at_two)
+        patch.setattr(engine.KeeperHook, "before_step", stop_at_two)
         with pytest.raises(SystemExit) as end:
-            detect(TINY, context("cut"))
+            detect(TINY, context("cut"), model_config)
     assert end.value.code == 75
-    assert detect(TINY, context("cut")) == whole
+    assert detect(TINY, context("cut"), model_config) == whole
     finals = [
         torch.load(max((tmp_path / name / "checkpoints").glob("*.pt")), weights_only=True)
         for name in ("whole", "cut")

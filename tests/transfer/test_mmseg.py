@@ -13,11 +13,10 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.fit import at_image_size, for_toolbox
 from mae_bench.kit.pos_embed import resize_pos_embed
 from mae_bench.kit.vit import VisionTransformer
-from transfer import mmseg_adapter
 from transfer.ade20k_upernet import Ade20kUperNet
-from transfer.mmseg_adapter import segment
-from transfer.mmseg_data import build_dataset, eval_pipeline, train_loader
-from transfer.mmseg_model import (
+from transfer.mmseg_adapter import segment as engine
+from transfer.mmseg_adapter.data import build_dataset, eval_pipeline, train_loader
+from transfer.mmseg_adapter.model import (
     build_segmenter,
     import_mmseg,
     lr_factor,
@@ -25,6 +24,7 @@ from transfer.mmseg_model import (
     parameter_groups,
     segmenter_layer,
 )
+from transfer.mmseg_adapter.segment import segment
 
 TINY = dataclasses.replace(
     Ade20kUperNet.demo(),
@@ -166,7 +166,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
     whole = segment(TINY, context("whole"))
     assert 0 < whole["miou"] <= 100
     assert math.isfinite(whole["miou"])
-    before = mmseg_adapter.KeeperHook.before_train_iter
+    before = engine.KeeperHook.before_train_iter
     count = iter(range(100))
 
     def stop_at_two(self, runner, batch_idx, data_batch=None):
@@ -175,7 +175,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
         before(self, runner, batch_idx, data_batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mmseg_adapter.KeeperHook, "before_train_iter", stop_at_two)
+        patch.setattr(engine.KeeperHook, "before_train_iter", stop_at_two)
         with pytest.raises(SystemExit) as end:
             segment(TINY, context("cut"))
     assert end.value.code == 75

@@ -72,7 +72,7 @@ def timm_beit(**settings) -> nn.Module:
 
 
 def mmseg_backbone(kind: str, **settings) -> nn.Module:
-    from transfer.mmseg_model import import_mmseg
+    from transfer.mmseg_adapter.model import import_mmseg
 
     import_mmseg()
     from mmseg.models import backbones

@@ -1,6 +1,7 @@
 """COCO detection in detectron2: its Mask R-CNN, trainer and mapper, driven from a recipe."""
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,23 +17,25 @@ from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.randomness import seed_globals
-from transfer.detectron2_data import read_split, train_loader
-from transfer.detectron2_evaluation import evaluate
-from transfer.detectron2_model import (
+from transfer.detectron2_adapter.data import read_split, train_loader
+from transfer.detectron2_adapter.evaluation import evaluate
+from transfer.detectron2_adapter.model import (
     DROPPED,
     build_detector,
-    lr_factor,
-    model_config,
     parameter_groups,
 )
 
 if TYPE_CHECKING:
-    from transfer.coco_vitdet import CocoVitDet
+    from transfer.detection import DetectionRecipe
 
 log = logging.getLogger(__name__)
 
 
-def detect(recipe: "CocoVitDet", ctx: Context) -> dict[str, float]:
+ModelConfig = Callable[[Any, Encoder, int], Any]
+"""(recipe, encoder, number of classes) -> the model's lazy config."""
+
+
+def detect(recipe: "DetectionRecipe", ctx: Context, model_config: ModelConfig) -> dict[str, float]:
     """Train the detector on ctx.data from ctx.encoder; return box_ap and mask_ap in percent."""
     assert ctx.data is not None
     assert ctx.encoder is not None
@@ -69,13 +72,13 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
     Checkpoints are this project's, since detectron2's own are neither atomic nor checked.
     """
 
-    def __init__(self, recipe: "CocoVitDet", seed: int, keeper: Keeper) -> None:
+    def __init__(self, recipe: "DetectionRecipe", seed: int, keeper: Keeper) -> None:
         self.recipe, self.seed, self.keeper = recipe, seed, keeper
 
     def before_step(self) -> None:
         """Make the iteration's randomness and learning rate depend on its number alone."""
         seed_globals(self.seed, "step", self.trainer.iter)
-        factor = lr_factor(self.recipe, self.trainer.iter)
+        factor = self.recipe.lr_factor(self.trainer.iter)
         for group in self.keeper.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 

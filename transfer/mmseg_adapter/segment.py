@@ -22,8 +22,8 @@ from mae_bench.kit.layouts import ade_class_names
 from mae_bench.kit.pace import Pace, stop_signals
 from mae_bench.kit.randomness import seed_globals
 from transfer.dense_figure import draw_labels, enlarged, side_by_side
-from transfer.mmseg_data import eval_loader, eval_pipeline, train_loader, train_pipeline
-from transfer.mmseg_model import (
+from transfer.mmseg_adapter.data import eval_loader, eval_pipeline, train_loader, train_pipeline
+from transfer.mmseg_adapter.model import (
     DROPPED,
     IGNORED,
     build_segmenter,

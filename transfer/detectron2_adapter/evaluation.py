@@ -16,17 +16,17 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.decode import read_image
 from mae_bench.kit.pace import Pace
 from transfer.dense_figure import Outline, draw_outlines, side_by_side
-from transfer.detectron2_data import Split, eval_mapper, read_split
+from transfer.detectron2_adapter.data import Split, eval_mapper, read_split
 
 if TYPE_CHECKING:
-    from transfer.coco_vitdet import CocoVitDet
+    from transfer.detection import DetectionRecipe
 
 BATCH = 8
 FIGURE_IMAGES = 6
 FIGURE_SCORE = 0.3
 
 
-def evaluate(recipe: "CocoVitDet", detector: nn.Module, ctx: Context) -> dict[str, float]:
+def evaluate(recipe: "DetectionRecipe", detector: nn.Module, ctx: Context) -> dict[str, float]:
     """Return box_ap and mask_ap in percent; leave predictions.json and figures/detections.png."""
     assert ctx.data is not None
     split = read_split(ctx.data, "val2017")
@@ -41,7 +41,7 @@ def evaluate(recipe: "CocoVitDet", detector: nn.Module, ctx: Context) -> dict[st
 
 @torch.no_grad()
 def predict(
-    recipe: "CocoVitDet", detector: nn.Module, split: Split, ctx: Context
+    recipe: "DetectionRecipe", detector: nn.Module, split: Split, ctx: Context
 ) -> list[dict[str, Any]]:
     """Return every detection in COCO's result format, under COCO's category ids."""
     detector.eval()

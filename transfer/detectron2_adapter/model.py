@@ -1,10 +1,9 @@
-"""detectron2's ViTDet Mask R-CNN, shaped by a recipe and filled with an encoder's weights."""
+"""What the Mask R-CNN models share: levels, heads, parameter groups, an encoder's weights."""
 
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from detectron2 import model_zoo
 from detectron2.config import instantiate
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
 from detectron2.solver.build import get_default_optimizer_params
@@ -13,35 +12,12 @@ from torch import nn
 from mae_bench.kit.encoder import Encoder, load_exactly
 
 if TYPE_CHECKING:
-    from transfer.coco_vitdet import CocoVitDet
+    from transfer.detection import DetectionRecipe
 
 ANCHOR_PER_STRIDE = 8
 """An anchor's side over its level's stride: 32 at stride 4, as in Mask R-CNN with FPN."""
 DROPPED = ("cls_token", "norm.")
 """ViTDet has neither a cls token nor a final norm."""
-
-
-def model_config(recipe: "CocoVitDet", encoder: Encoder, num_classes: int) -> Any:
-    """Return the lazy config of detectron2's own ViTDet model with the recipe's values in it."""
-    model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
-    spec, stride = encoder.spec, encoder.spec.patch_size
-    net = model.backbone.net
-    net.img_size, net.patch_size = recipe.image_size, stride
-    net.embed_dim, net.depth, net.num_heads = spec.width, spec.depth, spec.heads
-    net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
-    net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
-    net.pretrain_img_size = spec.image_size
-    if not spec.class_token:
-        net.pretrain_use_cls_token = False
-    model.pixel_mean, model.pixel_std = (
-        [round(255 * v, 3) for v in values] for values in spec.pixels
-    )
-    backbone = model.backbone
-    backbone.out_channels, backbone.square_pad = recipe.pyramid_width, recipe.image_size
-    backbone.scale_factors = list(recipe.pyramid_scales)
-    _set_levels(model, [int(stride / scale) for scale in recipe.pyramid_scales])
-    _set_heads(model, recipe, num_classes)
-    return model
 
 
 def build_detector(config: Any, encoder: Encoder) -> nn.Module:
@@ -68,7 +44,9 @@ def window_blocks(depth: int) -> list[int]:
     return [i for i in range(depth) if i not in last]
 
 
-def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> list[dict[str, Any]]:
+def parameter_groups(
+    detector: nn.Module, recipe: "DetectionRecipe", depth: int
+) -> list[dict[str, Any]]:
     """Return detectron2's groups: layer decay over the ViT, none of it on pyramid and heads.
 
     `initial_lr` keeps each group's rate, which the schedule multiplies.
@@ -78,7 +56,7 @@ def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> l
         detector,
         base_lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        weight_decay_norm=recipe.weight_decay if recipe.decay_norms else 0.0,
+        weight_decay_norm=recipe.weight_decay if getattr(recipe, "decay_norms", False) else 0.0,
         lr_factor_func=decay,
         overrides={"pos_embed": {"weight_decay": 0.0}},
     )
@@ -87,16 +65,7 @@ def parameter_groups(detector: nn.Module, recipe: "CocoVitDet", depth: int) -> l
     return groups
 
 
-def lr_factor(recipe: "CocoVitDet", iteration: int) -> float:
-    """Return the factor of the learning rate: linear warm-up from 0.001, a tenth a milestone."""
-    factor = float(0.1 ** sum(iteration >= step for step in recipe.milestones))
-    if iteration >= recipe.warmup_iterations:
-        return factor
-    done = iteration / recipe.warmup_iterations
-    return factor * (0.001 * (1 - done) + done)
-
-
-def _set_levels(model: Any, strides: list[int]) -> None:
+def set_levels(model: Any, strides: list[int]) -> None:
     """Name the pyramid's levels by their strides, as detectron2 does, wherever they are used."""
     names = [f"p{int(math.log2(stride))}" for stride in strides]
     top = strides[-1] * 2
@@ -109,7 +78,7 @@ def _set_levels(model: Any, strides: list[int]) -> None:
     heads.box_pooler.scales = heads.mask_pooler.scales = [1.0 / stride for stride in strides]
 
 
-def _set_heads(model: Any, recipe: "CocoVitDet", num_classes: int) -> None:
+def set_heads(model: Any, recipe: "DetectionRecipe", num_classes: int) -> None:
     """Set widths, depths and sample counts of the proposal network and the two heads."""
     width = recipe.pyramid_width
     proposals, heads = model.proposal_generator, model.roi_heads

@@ -17,7 +17,7 @@ from mae_bench.kit.randomness import seed_globals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transfer.coco_vitdet import CocoVitDet
+    from transfer.detection import DetectionRecipe
 
 Record = dict[str, Any]
 
@@ -61,7 +61,7 @@ class Mapped(Dataset[Record]):
         return mapped
 
 
-def train_loader(recipe: "CocoVitDet", split: Split, seed: int, start: int) -> "Iterator[Any]":
+def train_loader(recipe: "DetectionRecipe", split: Split, seed: int, start: int) -> "Iterator[Any]":
     """Return the batches from iteration `start` on; images with only crowds are left out."""
     records = filter_images_with_only_crowd_annotations(split.records)
     steps_per_epoch = max(1, len(records) // recipe.batch_size)
@@ -77,7 +77,7 @@ def train_loader(recipe: "CocoVitDet", split: Split, seed: int, start: int) -> "
     return iter(loader)
 
 
-def train_mapper(recipe: "CocoVitDet") -> DatasetMapper:
+def train_mapper(recipe: "DetectionRecipe") -> DatasetMapper:
     """Return flip, large-scale jitter and crop, as in detectron2's coco_loader_lsj."""
     side = recipe.image_size
     return DatasetMapper(
@@ -94,7 +94,7 @@ def train_mapper(recipe: "CocoVitDet") -> DatasetMapper:
     )
 
 
-def eval_mapper(recipe: "CocoVitDet") -> DatasetMapper:
+def eval_mapper(recipe: "DetectionRecipe") -> DatasetMapper:
     """Return the resize to the square that the model then pads to."""
     side = recipe.image_size
     return DatasetMapper(

@@ -1,0 +1,89 @@
+"""What all detectors' recipes share: the fields of Mask R-CNN on a ViT, and their checks."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mae_bench.core.recipe import Metric, Resources, require
+
+EPOCH = 1843.75
+"""Iterations of batch 64 in one pass over COCO's 118,000 training images."""
+POSITIVE = (
+    "iterations",
+    "batch_size",
+    "pyramid_width",
+    "box_width",
+    "rpn_samples",
+    "roi_samples",
+    "rpn_proposals",
+    "detections_per_image",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionRecipe:
+    """Common fields of a detector; subclasses add `name`, pyramid, schedule and `run`."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    dataset: ClassVar[str] = "coco"
+    after: ClassVar[str] = ""
+    metrics: ClassVar[tuple[Metric, ...]]
+    resources: ClassVar[Resources]
+
+    image_size: int = 1024
+    """Side in pixels of the square that training and test images are padded to."""
+    iterations: int = 184375
+    """Optimiser steps."""
+    warmup_iterations: int
+    """Iterations of linear warm-up."""
+    batch_size: int = 64
+    """Images per optimiser step over all devices."""
+    lr: float
+    """Learning rate after warm-up."""
+    layer_decay: float
+    """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
+    weight_decay: float = 0.1
+    """AdamW weight decay; norms and the position embedding have none."""
+    drop_path: float = 0.1
+    """Stochastic depth of the last block, rising linearly from 0 at the first."""
+    scale_min: float = 0.1
+    """Least factor of large-scale jitter."""
+    scale_max: float = 2.0
+    """Greatest factor of large-scale jitter."""
+    window_size: int = 14
+    """Side in patches of local attention windows; every depth/4-th block is global. 0: all are."""
+    pyramid_width: int = 256
+    """Channels of every pyramid level and of the heads' convolutions."""
+    box_convs: int = 4
+    """Convolutions of the box head, before its one linear layer."""
+    box_width: int = 1024
+    """Width of the box head's linear layer."""
+    mask_convs: int = 4
+    """Convolutions of the mask head, before its deconvolution."""
+    rpn_samples: int = 256
+    """Anchors an image that the region proposal loss samples."""
+    roi_samples: int = 512
+    """Proposals an image that the heads' losses sample."""
+    rpn_proposals: int = 1000
+    """Proposals kept an image after suppression."""
+    detections_per_image: int = 100
+    """Most detections kept an image."""
+
+    def __post_init__(self) -> None:
+        require(self, "image_size", ">= 32", self.image_size >= 32)
+        for field in POSITIVE:
+            require(self, field, ">= 1", getattr(self, field) >= 1)
+        fits = 0 <= self.warmup_iterations < self.iterations
+        require(self, "warmup_iterations", f"in [0, {self.iterations})", fits)
+        require(self, "lr", "> 0", self.lr > 0)
+        require(self, "layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1)
+        require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
+        require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
+        require(self, "scale_min", "> 0", self.scale_min > 0)
+        require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
+        for field in ("window_size", "box_convs", "mask_convs"):
+            require(self, field, ">= 0", getattr(self, field) >= 0)
+
+    def lr_factor(self, iteration: int) -> float:
+        """Return the factor of the learning rate at an iteration counted from 0."""
+        raise TypeError(f"{type(self).__name__} has no schedule")

@@ -1,0 +1,1 @@
+"""detectron2, driven from recipes: nothing outside this folder imports it."""

@@ -1,0 +1,1 @@
+"""mmsegmentation, driven from recipes: nothing outside this folder imports it."""
