@@ -59,6 +59,7 @@ def _bars(axes: Any, part: list[tuple[str, float | None]], rows: int, mean: floa
             va="center",
             fontsize=6.5,
             color="white" if inside else TEXT,
+            bbox={"facecolor": COLOUR if inside else "white", "linewidth": 0, "pad": 0.6},
         )
     if mean is not None:
         axes.axvline(mean, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)

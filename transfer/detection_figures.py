@@ -15,15 +15,15 @@ from mae_bench.kit.figures import drawing, write_picture
 from transfer.class_figure import class_figure
 from transfer.figure_matching import OVERLAP, Boxes, Match, match
 from transfer.figure_objects import Object, draw_objects
-from transfer.figure_sheet import Exhibit, Size, sheet
+from transfer.figure_sheet import Exhibit, Heading, Size, sheet
 
 SCORE = 0.3
 """Detections below it are neither drawn nor counted for best and worst."""
 XYWH = 1
 """detectron2's BoxMode of COCO boxes; 0 is corners."""
 RULE = (
-    f"detections of score {SCORE} and up; dashed: missed, or wrong (no object of the class that "
-    f"overlaps by {OVERLAP:.0%}); names where there is room"
+    f"Left: truth, dashed where missed. Right: detections of score {SCORE} and up, dashed where no "
+    f"object of the class overlaps by {OVERLAP:.0%}. Names where there is room."
 )
 
 
@@ -81,8 +81,8 @@ def detection_figures(
             exhibits = [_exhibit(scene, split) for scene in selection.choose(scenes)]
             if not exhibits:
                 raise ValueError("there are no images to draw")
-            title = f"{selection.shows}. Left: truth, right: {RULE}."
-            write_picture(path, sheet(title, exhibits, selection.height), selection.shows)
+            heading = Heading(selection.shows, RULE)
+            write_picture(path, sheet(heading, exhibits, selection.height), selection.shows)
     with drawing(out, "classes.png") as path:
         class_figure(path, "box AP", per_class)
 
@@ -127,14 +127,14 @@ def _scenes(split: DetectionSplit, predictions: Sequence[dict[str, Any]]) -> lis
 
 
 def _truth(record: dict[str, Any]) -> Boxes:
-    """Return the objects of an image, the smallest first: they are drawn over the large ones."""
+    """Return the objects of an image, the largest first."""
     corners = []
     for one in record["annotations"]:
         a, b, c, d = map(float, one["bbox"])
         xywh = int(one.get("bbox_mode", XYWH)) == XYWH
         corners.append((a, b, a + c, b + d) if xywh else (a, b, c, d))
     boxes = np.array(corners, float).reshape(-1, 4)
-    order = np.argsort((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
+    order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
     sources = [record["annotations"][i] for i in order]
     return Boxes(
         boxes[order],
@@ -172,8 +172,8 @@ def _exhibit(scene: Scene, split: DetectionSplit) -> Exhibit:
 
     count = scene.match.objects
     captions = (
-        f"{Path(scene.record['file_name']).name}: {count} {'object' if count == 1 else 'objects'}",
-        f"{len(found)} found, F1 {scene.match.f1:.2f}",
+        f"{count} {'object' if count == 1 else 'objects'} in {Path(scene.record['file_name']).name}",
+        f"F1 {scene.match.f1:.2f}, {len(found)} found",
     )
     return Exhibit(image.size, captions, paint)
 
@@ -183,11 +183,11 @@ def _object(
 ) -> Object:
     """Return one object, to be drawn."""
     source, index = boxes.sources[i], int(boxes.classes[i])
-    score = f" {source['score']:.2f}" if "score" in source else ""
-    crowd = " (crowd)" if boxes.crowd[i] else ""
+    score = f"{source['score']:.2f}" if "score" in source else ""
+    name = f"{names[index]} (crowd)" if boxes.crowd[i] else names[index]
     left, top, right, bottom = map(float, boxes.corners[i])
     mask = _mask(source.get("segmentation"), image.size)
-    return Object(index, f"{names[index]}{crowd}{score}", (left, top, right, bottom), mask, matched)
+    return Object(index, name, score, (left, top, right, bottom), mask, matched)
 
 
 def _mask(segmentation: Any, size: Size) -> np.ndarray | None:

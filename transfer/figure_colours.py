@@ -31,14 +31,14 @@ def ink(background: Colour) -> Colour:
 def palette() -> np.ndarray:
     """Return COUNT colours uint8 [colour, channel]: each the farthest from all before it.
 
-    Far means in OKLab, with and without green cones, whichever is nearer; black, white and greys
-    are left to outlines and ignored pixels.
+    Far means in OKLab, with and without green cones, whichever is nearer; dark, white and grey
+    ones are left to outlines and ignored pixels.
     """
     grid = np.linspace(0, 255, STEPS).round()
     choices = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
     seen = oklab(choices)
     vivid = np.hypot(seen[:, 1], seen[:, 2]) > 0.05
-    choices = choices[vivid & (seen[:, 0] > 0.35) & (seen[:, 0] < 0.93)]
+    choices = choices[vivid & (seen[:, 0] > 0.5) & (seen[:, 0] < 0.93)]
     spaces = (oklab(choices), oklab(choices, DEUTERANOPIA))
     chosen = [np.array(one, float) for one in FIRST]
     nearest = np.full(len(choices), np.inf)

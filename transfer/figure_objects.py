@@ -13,6 +13,8 @@ TINT = 0.42
 """Opacity of a mask."""
 LETTERS = 12
 """Pixels of a class name."""
+NAMED = 0.2
+"""Part of the picture that names may cover."""
 DASH = (6, 4)
 """Pixels drawn and left out along the box of what is wrong or missed."""
 
@@ -22,11 +24,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Object:
-    """One object, true or detected; of several the first is drawn on top and named first."""
+    """One object, true or detected; of several the first is named first."""
 
     index: int
     """Class index, which gives the colour."""
-    text: str
+    name: str
+    """Of the class; cut where it is long."""
+    score: str
+    """Written after the name; empty for what is true."""
     box: Box
     """In pixels of the image."""
     mask: np.ndarray | None
@@ -36,25 +41,34 @@ class Object:
 
 
 def draw_objects(image: Image.Image, objects: Sequence[Object], size: Size) -> Image.Image:
-    """Return the image at that size with the objects drawn over it."""
+    """Return the image at that size with the objects drawn over it, small ones over large."""
     picture = image.resize(size, Image.Resampling.LANCZOS)
-    for one in reversed(objects):
+    large_first = sorted(objects, key=lambda one: -_area(one.box))
+    for one in large_first:
         if one.mask is not None:
             _tint(picture, one.mask, colour(one.index))
     pen = ImageDraw.Draw(picture)
     scale = (size[0] / image.width, size[1] / image.height)
-    boxes = [_scaled(one.box, scale, size) for one in objects]
-    for one, box in reversed(list(zip(objects, boxes, strict=True))):
-        _outline(pen, box, colour(one.index), one.matched)
+    for one in large_first:
+        _outline(pen, _scaled(one.box, scale, size), colour(one.index), one.matched)
     taken: list[Box] = []
-    for one, box in zip(objects, boxes, strict=True):
-        _name(pen, one, box, (size, taken))
+    for one in objects:
+        if sum(map(_area, taken)) < NAMED * size[0] * size[1]:
+            _name(pen, one, _scaled(one.box, scale, size), (size, taken))
     return picture
+
+
+def _area(box: Box) -> float:
+    """Return width times height."""
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _tint(picture: Image.Image, mask: np.ndarray, tone: tuple[int, int, int]) -> None:
     """Tint the mask's pixels, and draw its edge in the full colour."""
-    area = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BOX)
+    larger = picture.width > mask.shape[1]
+    method = Image.Resampling.BICUBIC if larger else Image.Resampling.BOX
+    area = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, method)
+    area = area.point(lambda value: min(max(4 * (value - 128) + 128, 0), 255))  # a sharper edge
     edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(3)))
     picture.paste(tone, mask=area.point(lambda value: int(TINT * value)))
     picture.paste(tone, mask=edge)
@@ -91,7 +105,9 @@ def _outline(pen: ImageDraw.ImageDraw, box: Box, tone: tuple[int, int, int], who
 def _name(pen: ImageDraw.ImageDraw, one: Object, box: Box, room: tuple[Size, list[Box]]) -> None:
     """Write the object's text at its box, unless every place there is taken."""
     size, taken = room
-    text = shortened(one.text, LETTERS, 0.7 * size[0])
+    score = f" {one.score}" if one.score else ""
+    most = min(size[0] - 6, max(0.5 * size[0], 120)) - font(LETTERS).getlength(score)
+    text = shortened(one.name, LETTERS, most) + score
     width, height = int(font(LETTERS).getlength(text)) + 5, LETTERS + 4
     for left, top in _places(box, width, height):
         x = min(max(left, 0), max(0, size[0] - width))

@@ -45,12 +45,12 @@ def _borders(labels: np.ndarray) -> np.ndarray:
 def _name(pen: ImageDraw.ImageDraw, area: np.ndarray, index: int, name: str) -> None:
     """Write the class's name in the middle of its widest part, if it fits there."""
     text = shortened(name, LETTERS, 120)
-    width, height = int(font(LETTERS).getlength(text)) + 6, LETTERS + 4
+    width, height = int(font(LETTERS).getlength(text)) + 10, LETTERS + 6
     spot = _room(area, width, height)
     if spot is not None:
         tone = colour(index)
         x, y = spot
-        pen.text((x + 3, y + 1), text, ink(tone), font(LETTERS))
+        pen.text((x + 5, y + 2), text, ink(tone), font(LETTERS))
 
 
 def _room(area: np.ndarray, width: int, height: int) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Sheets of pictures: rows that fill the width, a caption over each picture, a legend below."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transfer.figure_colours import colour
 
-WIDTH = 1200
-"""Pixels: about what a page on GitHub shows at full size on a good screen."""
+MARGIN, WIDTH = 10, 1180
+"""Pixels: together about what a page on GitHub shows at full size."""
 GAP, BETWEEN, CAPTION = 4, 14, 22
 """Pixels between the panels of an exhibit, between exhibits, and over each panel."""
 ASPECTS = (0.55, 3.0)
@@ -34,6 +35,15 @@ class Exhibit:
     """Returns the panels at about the given size, of the image's aspect."""
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What stands over a sheet, a line each."""
+
+    title: str
+    rule: str
+    """How the pictures are to be read."""
+
+
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Return the font that matplotlib brings along, so that all machines draw the same."""
@@ -51,8 +61,20 @@ def shortened(text: str, size: int, width: float) -> str:
     return cut
 
 
+def begun(text: str, size: int, width: float) -> str:
+    """Return the text, cut at the end if it is wider than `width` pixels at that font size."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
 def sheet(
-    title: str, exhibits: Sequence[Exhibit], height: int, legend: Sequence[tuple[int, str]] = ()
+    heading: Heading,
+    exhibits: Sequence[Exhibit],
+    height: int,
+    legend: Sequence[tuple[int, str]] = (),
 ) -> Image.Image:
     """Return the sheet; panels are about `height` pixels high, all of a row equally.
 
@@ -60,28 +82,22 @@ def sheet(
     """
     rows = [_painted(row, fit) for row, fit in _rows(exhibits, height)]
     bottom = [_legend(legend)] if legend else []
-    parts = [_heading(title), *rows, *bottom]
-    whole = Image.new("RGB", (WIDTH, sum(part.height for part in parts)), BACKGROUND)
-    top = 0
+    parts = [_strip(heading), *rows, *bottom]
+    size = (WIDTH + 2 * MARGIN, sum(part.height for part in parts) + 2 * MARGIN)
+    whole = Image.new("RGB", size, BACKGROUND)
+    top = MARGIN
     for part in parts:
-        whole.paste(part, (0, top))
+        whole.paste(part, (MARGIN, top))
         top += part.height
     return whole
 
 
-def _heading(title: str) -> Image.Image:
-    """Return the title, wrapped to the sheet's width."""
-    lines, line = [], ""
-    for word in title.split():
-        longer = f"{line} {word}".strip()
-        if line and font(15).getlength(longer) > WIDTH - 8:
-            lines.append(line)
-            longer = word
-        line = longer
-    strip = Image.new("RGB", (WIDTH, 20 * (len(lines) + 1) + 8), BACKGROUND)
-    ImageDraw.Draw(strip).multiline_text(
-        (2, 4), "\n".join([*lines, line]), TEXT, font(15), spacing=3
-    )
+def _strip(heading: Heading) -> Image.Image:
+    """Return the heading: the title, and below it the rule."""
+    strip = Image.new("RGB", (WIDTH, 48), BACKGROUND)
+    pen = ImageDraw.Draw(strip)
+    pen.text((0, 0), shortened(heading.title, 17, WIDTH), TEXT, font(17))
+    pen.text((0, 23), shortened(heading.rule, 13, WIDTH), SOFT, font(13))
     return strip
 
 
@@ -102,7 +118,7 @@ def _rows(exhibits: Sequence[Exhibit], height: int) -> list[tuple[list[Exhibit],
     for one in exhibits:
         with_it = [*rows[-1], one] if rows else [one]
         without = _fit(rows[-1]) if rows else 0.0
-        if rows and abs(_fit(with_it) - height) <= abs(without - height):
+        if rows and abs(math.log(_fit(with_it) / height)) <= abs(math.log(without / height)):
             rows[-1] = with_it
         else:
             rows.append([one])
@@ -121,7 +137,7 @@ def _painted(row: Sequence[Exhibit], height: int) -> Image.Image:
         scale = min(width / one.size[0], height / one.size[1])
         inner = (max(1, round(one.size[0] * scale)), max(1, round(one.size[1] * scale)))
         for caption, picture in zip(one.captions, one.paint(inner), strict=True):
-            pen.text((left, 3), shortened(caption, 13, width), SOFT, font(13))
+            pen.text((left, 3), begun(caption, 13, width - 8), SOFT, font(13))
             pen.rectangle((left, CAPTION, left + width - 1, CAPTION + height - 1), BORDER)
             inset = ((width - picture.width) // 2, (height - picture.height) // 2)
             strip.paste(picture, (left + inset[0], CAPTION + inset[1]))

@@ -11,11 +11,11 @@ from mae_bench.kit.decode import read_image
 from mae_bench.kit.figures import drawing, write_picture
 from transfer.class_figure import class_figure
 from transfer.figure_regions import IGNORED, draw_regions
-from transfer.figure_sheet import Exhibit, Size, sheet
+from transfer.figure_sheet import Exhibit, Heading, Size, sheet
 
 ReadLabels = Callable[[Path], np.ndarray]
 """Truth file -> class indices [height, width]; 255 for pixels that are not counted."""
-RULE = "Left: image, middle: truth (hatched: not counted), right: found"
+RULE = "Left: image, middle: truth (hatched: not counted), right: found."
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def segmentation_figures(
             exhibits = [_exhibit(one, *both, names) for one, both in zip(chosen, maps, strict=True)]
             seen = np.unique(np.concatenate([np.unique(part) for both in maps for part in both]))
             legend = [(int(i), names[int(i)]) for i in seen if i != IGNORED]
-            title = f"{selection.shows}. {RULE}."
-            picture = sheet(title, exhibits, selection.height, legend)
+            picture = sheet(Heading(selection.shows, RULE), exhibits, selection.height, legend)
             write_picture(path, picture, selection.shows)
     with drawing(out, "classes.png") as path:
         class_figure(path, "IoU", per_class)
@@ -112,4 +111,4 @@ def _exhibit(one: Segmented, truth: np.ndarray, found: np.ndarray, names: Sequen
         return [image.resize(size, Image.Resampling.LANCZOS), *regions]
 
     score = "nothing counts" if np.isnan(one.miou) else f"mean IoU {one.miou:.1f} %"
-    return Exhibit(image.size, (one.image.name, "truth", f"found, {score}"), paint)
+    return Exhibit(image.size, (one.image.name, "truth", score), paint)
