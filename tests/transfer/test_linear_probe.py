@@ -12,12 +12,13 @@ from torch import nn
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import FACTS
 from mae_bench.core.recipe import Context
+from mae_bench.kit.batch_norm import RankBatchNorm
 from mae_bench.kit.machine import start
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.subsets import held_out, stratified
 from transfer.classification import inputs
 from transfer.imagenet_linear import FACTORS, ImagenetLinear
-from transfer.linear_probe import LinearProbe, WholeBatchNorm, linear_probe, trained_probe
+from transfer.linear_probe import LinearProbe, linear_probe, trained_probe
 
 DRIVE = Path(__file__).with_name("drive.py")
 RECIPE = dataclasses.replace(ImagenetLinear.demo(), epochs=3, warmup_epochs=1, batch_size=8)
@@ -71,7 +72,7 @@ def test_two_ranks_give_the_weights_of_one(tmp_path, ctx, roots, write):
 
 def test_the_whole_batch_norm_is_torchs_on_one_rank():
     torch.manual_seed(0)
-    own, torchs = WholeBatchNorm(6, affine=False), nn.BatchNorm1d(6, affine=False)
+    own, torchs = RankBatchNorm(6, affine=False), nn.BatchNorm1d(6, affine=False)
     for _ in range(3):
         features = torch.randn(16, 6) * 3 + 1
         torch.testing.assert_close(own(features), torchs(features))
