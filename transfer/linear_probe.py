@@ -68,9 +68,10 @@ def trained_probe(
 
 
 class LinearProbe(nn.Module):
-    """Linear layers, all started alike, on the frozen pooled token after one BatchNorm over all ranks.
+    """Linear layers, all started alike, on the frozen pooled token after one BatchNorm.
 
     Several layers share features and BatchNorm, and nothing else: each is trained as if alone.
+    The paper's batch is divided over many GPUs, so the BatchNorm counts the rows of all ranks.
     """
 
     def __init__(self, encoder: Encoder, num_classes: int, num_layers: int = 1) -> None:
