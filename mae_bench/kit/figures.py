@@ -44,10 +44,11 @@ def write_plot(path: Path, figure: "Figure", shows: str) -> None:
 
 
 def shows(path: Path) -> str:
-    """Return what the picture says that it shows, or why it cannot be read; may be empty."""
+    """Return what the picture says that it shows, else its size, or why it cannot be read."""
     try:
         with Image.open(path) as picture:
-            return str(getattr(picture, "text", {}).get(SHOWS, ""))
+            size = f"a picture of {picture.width}x{picture.height} pixels"
+            return str(getattr(picture, "text", {}).get(SHOWS, size))
     except (OSError, ValueError, SyntaxError) as error:
         return f"cannot be read: {str(error).splitlines()[0]}"
 
