@@ -138,9 +138,8 @@ def facts_of(folder: Path) -> dict[str, Any]:
 def _state(job: StoredJob) -> str:
     """Return the state with how far it is, or how long it took."""
     if job.result:
-        return (
-            f"done in {duration(job.result.seconds)}, {job.result.provenance.get('finished', '')}"
-        )
+        finished = str(job.result.provenance.get("finished", "")).replace("T", " ")
+        return f"done in {duration(job.result.seconds)}, {finished}"
     words = {"partial": "stopped before the end; the same command continues it"}
     text = words.get(job.state.name, job.state.name)
     reason = f": {job.state.reason}" if job.state.reason else ""

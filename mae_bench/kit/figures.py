@@ -67,9 +67,10 @@ def drawing(out: Path, name: str) -> Iterator[Path]:
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         log.warning("figures/%s could not be drawn: %s", name, reason)
+    if reason:
+        with contextlib.suppress(OSError):
+            path.unlink()
     try:
-        if reason:
-            path.unlink(missing_ok=True)
         _note(out, name, reason)
     except (OSError, ValueError) as error:
         log.warning("facts.json does not say so: %s", error)
