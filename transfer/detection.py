@@ -1,4 +1,4 @@
-"""What all detectors' recipes share: the fields of Mask R-CNN on a ViT, and their checks."""
+"""What all detectors' recipes share: the fields of R-CNN on a ViT, and their checks."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,8 +58,6 @@ class DetectionRecipe:
     """Convolutions of the box head, before its one linear layer."""
     box_width: int = 1024
     """Width of the box head's linear layer."""
-    mask_convs: int = 4
-    """Convolutions of the mask head, before its deconvolution."""
     rpn_samples: int = 256
     """Anchors an image that the region proposal loss samples."""
     roi_samples: int = 512
@@ -81,7 +79,7 @@ class DetectionRecipe:
         require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
         require(self, "scale_min", "> 0", self.scale_min > 0)
         require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
-        for field in ("window_size", "box_convs", "mask_convs"):
+        for field in ("window_size", "box_convs"):
             require(self, field, ">= 0", getattr(self, field) >= 0)
 
     def lr_factor(self, iteration: int) -> float:

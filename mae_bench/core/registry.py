@@ -18,6 +18,7 @@ TASKS: dict[str, str] = {
     "imagenet_partial": "transfer.imagenet_partial:ImagenetPartial",
     "imagenet_robustness": "transfer.imagenet_robustness:ImagenetRobustness",
     "coco_vitdet": "transfer.coco_vitdet:CocoVitDet",
+    "coco_maskrcnn_fpn": "transfer.coco_maskrcnn_fpn:CocoMaskRcnnFpn",
     "ade20k_upernet": "transfer.ade20k_upernet:Ade20kUperNet",
 }
 

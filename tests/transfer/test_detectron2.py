@@ -266,6 +266,6 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
 )
 def test_published_values_are_those_of_vitdet(arch, expected):
     one = CocoVitDet.published(arch, "mae")
-    found = (one.layer_decay, one.drop_path, one.iterations, one.milestones, one.decay_norms)
+    found = (one.layer_decay, one.drop_path, one.iterations, one.milestones, one.decay_all)
     assert found == expected
     assert (one.lr, one.weight_decay, one.batch_size) == (1e-4, 0.1, 64)
