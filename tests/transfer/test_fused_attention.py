@@ -97,7 +97,7 @@ def test_recomputed_blocks_give_the_same_loss_and_gradients():
     machine = Machine(Ranks(0, 1, torch.device("cpu")), Compute(recompute=True))
     machine.take(again)
     calls = []
-    again.blocks[1].register_forward_hook(lambda *_: calls.append(1))
+    again.blocks[1].register_forward_pre_hook(lambda *_: calls.append(1))
     images, found = torch.randn(2, 3, 64, 64), []
     for vit in (kept.train(), again.train()):
         torch.manual_seed(1)

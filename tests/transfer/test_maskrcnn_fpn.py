@@ -139,9 +139,9 @@ def test_levels_have_the_strides_and_widths_of_the_paper(encoder_of):
     levels = detector.backbone(torch.randn(1, 3, 64, 64))
     assert [levels[f"p{i}"].shape[-1] for i in (2, 3, 4, 5, 6)] == [16, 8, 4, 2, 1]
     assert isinstance(detector.backbone, FPN)
-    kinds = [type(layer) for layer in detector.backbone.bottom_up.scale4]
+    kinds = [type(layer) for layer in detector.backbone.bottom_up.fourfold]
     assert kinds == [nn.ConvTranspose2d, nn.GroupNorm, nn.GELU, nn.ConvTranspose2d]
-    for deconv in (*detector.backbone.bottom_up.scale4[::3], detector.backbone.bottom_up.scale2):
+    for deconv in (*detector.backbone.bottom_up.fourfold[::3], detector.backbone.bottom_up.twofold):
         assert (deconv.kernel_size, deconv.stride) == ((2, 2), (2, 2))
 
 

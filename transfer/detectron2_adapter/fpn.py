@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
 """Of the four levels relative to the patch grid."""
-FEATURES = ["scale4", "scale2", "scale1", "half"]
+FEATURES = ["fourfold", "twofold", "same", "halved"]
 GROUPS = 32
 """Of the group norm, Wu & He 2018's default: the number is unpublished."""
 
@@ -89,15 +89,15 @@ class FourScales(Backbone):  # type: ignore[misc] # detectron2 has no types
         super().__init__()
         self.net = net
         width = net.width
-        self.scale4 = nn.Sequential(
+        self.fourfold = nn.Sequential(
             nn.ConvTranspose2d(width, width, kernel_size=2, stride=2),
             nn.GroupNorm(math.gcd(GROUPS, width), width),
             nn.GELU(),
             nn.ConvTranspose2d(width, width, kernel_size=2, stride=2),
         )
-        self.scale2 = nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
-        self.scale1 = nn.Identity()
-        self.half = nn.MaxPool2d(kernel_size=2, stride=2)
+        self.twofold = nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+        self.same = nn.Identity()
+        self.halved = nn.MaxPool2d(kernel_size=2, stride=2)
         strides = [int(net.patch_size / scale) for scale in SCALES]
         self._out_features = FEATURES
         self._out_feature_channels = dict.fromkeys(FEATURES, width)
