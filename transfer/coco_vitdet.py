@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
-from transfer.detection import EPOCH, DetectionRecipe
+from transfer.detection import EPOCH, DetectionRecipe, require_simple_pyramid, stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,8 @@ class CocoVitDet(DetectionRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rising = list(self.milestones) == sorted(set(self.milestones))
-        within = all(0 < step < self.iterations for step in self.milestones)
-        require(self, "milestones", f"rising and in (0, {self.iterations})", rising and within)
+        require_simple_pyramid(self)
         require(self, "mask_convs", ">= 0", self.mask_convs >= 0)
-        halving = all(
-            a == 2 * b for a, b in zip(self.pyramid_scales, self.pyramid_scales[1:], strict=False)
-        )
-        known = bool(self.pyramid_scales) and set(self.pyramid_scales) <= {4.0, 2.0, 1.0, 0.5}
-        require(self, "pyramid_scales", "consecutive among 4, 2, 1, 0.5", halving and known)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
@@ -121,11 +114,7 @@ class CocoVitDet(DetectionRecipe):
 
     def lr_factor(self, iteration: int) -> float:
         """Return the learning rate's factor: warm-up from 0.001, then a tenth a milestone."""
-        factor = float(0.1 ** sum(iteration >= step for step in self.milestones))
-        if iteration >= self.warmup_iterations:
-            return factor
-        done = iteration / self.warmup_iterations
-        return factor * (0.001 * (1 - done) + done)
+        return stepped(iteration, self.milestones, self.warmup_iterations)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return box and mask AP of the last weights on the validation images."""

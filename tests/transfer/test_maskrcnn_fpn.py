@@ -18,7 +18,6 @@ from mae_bench.kit.ranks import Ranks
 from mae_bench.kit.spec import EncoderSpec
 from mae_bench.kit.vit import VisionTransformer
 from transfer.coco_maskrcnn_fpn import CocoMaskRcnnFpn
-from transfer.detectron2_adapter import detect as engine
 from transfer.detectron2_adapter.detect import detect
 from transfer.detectron2_adapter.fpn import model_config
 from transfer.detectron2_adapter.model import (
@@ -27,6 +26,7 @@ from transfer.detectron2_adapter.model import (
     quarter_ends,
     vit_of,
 )
+from transfer.detectron2_adapter.trainer import PartsTrainer
 
 TINY = dataclasses.replace(
     CocoMaskRcnnFpn.demo(),
@@ -213,15 +213,15 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers(tmp_path, write, r
         return Context(tmp_path / name, 1, roots["coco"], write())
 
     whole = detect(TINY, context("whole"), model_config)
-    steps, count = engine.KeeperHook.before_step, iter(range(100))
+    run_step, count = PartsTrainer.run_step, iter(range(100))
 
     def stop_at_one(self):
         if next(count) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        steps(self)
+        run_step(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.KeeperHook, "before_step", stop_at_one)
+        patch.setattr(PartsTrainer, "run_step", stop_at_one)
         with pytest.raises(SystemExit):
             detect(TINY, context("cut"), model_config)
     assert detect(TINY, context("cut"), model_config) == whole

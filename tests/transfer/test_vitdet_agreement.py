@@ -23,7 +23,7 @@ from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.spec import named_spec
 from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter.attention import FusedViT
-from transfer.detectron2_adapter.data import train_mapper
+from transfer.detectron2_adapter.config import train_mapper
 from transfer.detectron2_adapter.model import parameter_groups
 from transfer.detectron2_adapter.vitdet import model_config
 
@@ -195,7 +195,7 @@ def test_training_images_take_the_transforms_of_their_large_scale_jitter():
     scale, crop, flip = mapper.augmentations
     crop.pad = False  # coco_loader_lsj: flip first, padding by the model, RGB
     mapper.augmentations, mapper.image_format = [flip, scale, crop], "RGB"
-    theirs, ours = instantiate(mapper), train_mapper(CocoVitDet())
+    theirs, ours = instantiate(mapper), train_mapper(CocoVitDet(), masks=True)
     assert isinstance(ours, DatasetMapper)
     steps = [
         [(type(one).__name__, vars(one)) for one in mapper.augmentations.augs]
