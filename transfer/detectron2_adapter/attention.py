@@ -70,9 +70,6 @@ class TableAttention(PlainAttention):
         self.side = side
         table = torch.zeros((2 * side - 1) ** 2, given.num_heads)
         self.relative_position_bias_table = nn.Parameter(table)
-        apart = torch.arange(side)[:, None] - torch.arange(side) + side - 1
-        offsets = apart[:, None, :, None] * (2 * side - 1) + apart[None, :, None, :]
-        self.register_buffer("offsets", offsets.reshape(side**2, side**2), persistent=False)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sides: tuple[int, int]) -> Tensor:
         """Return softmax(qk + bias)v; the grid must be the table's."""
@@ -81,8 +78,18 @@ class TableAttention(PlainAttention):
                 f"the relative positions are of {self.side}x{self.side} patches, got a grid of "
                 f"{sides[0]}x{sides[1]}; images must be padded to the recipe's image_size"
             )
-        bias = self.relative_position_bias_table[self.offsets].permute(2, 0, 1)[None]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).contiguous())
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias().to(q.dtype)[None])
+
+    def bias(self) -> Tensor:
+        """Return each head's bias of every pair, (heads, tokens, tokens).
+
+        Runs of the table are cut out whole: indices of all pairs would be larger than the bias.
+        """
+        side, heads = self.side, self.num_heads
+        table = self.relative_position_bias_table.T.unflatten(1, (2 * side - 1, 2 * side - 1))
+        # cut[a, b, k, l] is the offset of key (k, l) from query (side - 1 - a, side - 1 - b).
+        cut = table.flip(1, 2).unfold(1, side, 1).unfold(2, side, 1)
+        return cut.flip(1, 2).reshape(heads, side**2, side**2)
 
 
 class FusedViT(ViT):  # type: ignore[misc] # detectron2 has no types
