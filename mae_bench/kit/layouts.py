@@ -10,14 +10,16 @@ from typing import Any
 from mae_bench.core.files import write_json
 
 CLASSES = "classes.txt"
-"""Beside shards: the class names, one a line, in the order of their labels."""
+"""Beside shards or ADE-format label maps: the class names, one a line, in label order."""
+OBJECT_INFO = "objectInfo150.txt"
+"""ADE20K's own table of classes."""
 LABEL_LISTS = ("1percent.txt", "10percent.txt")
 """Beside the splits: the training images whose labels low-shot tasks may use."""
 NEXT_STEP = {
     "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG, or *.tar in both",
     "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
     "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
-    "ADEChallengeData2016",
+    "ADEChallengeData2016, or classes.txt with your own names",
     "imagenet_robustness": "it needs imagenet-c/<corruption>/<1 to 5>/<class>/*.JPEG, and "
     "<class>/ below imagenet-a, imagenet-r and sketch, or those that are to be measured",
 }
@@ -78,16 +80,31 @@ def class_names(root: Path) -> list[str]:
 
 
 def ade_class_names(root: Path) -> list[str]:
-    """Return the class names of objectInfo150.txt, class 1 first.
+    """Return the class names of an ADE-format root, class 1 first.
 
-    Raises ValueError naming the file if it is no table with a Name column.
+    They are the Name column of objectInfo150.txt, or the lines of classes.txt for data of one's
+    own. Raises ValueError naming the file if there is neither or it cannot be read as such.
     """
-    path = root / "objectInfo150.txt"
-    header, *rows = path.read_text().splitlines()
+    path = root / OBJECT_INFO
+    if not path.is_file():
+        return _listed_names(root / CLASSES)
+    header, *rows = path.read_text().splitlines() or [""]
     if "Name" not in header.split("\t"):
         raise ValueError(f"{path} must be a tab-separated table with a Name column, got {header!r}")
     column = header.split("\t").index("Name")
     return [row.split("\t")[column].strip() for row in rows if row.strip()]
+
+
+def _listed_names(path: Path) -> list[str]:
+    """Return the lines of a class list; ValueError without one, or for names given twice."""
+    if not path.is_file():
+        raise ValueError(f"no file {path.parent / OBJECT_INFO}, and no {path.name} beside it")
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        found = f"twice {', '.join(twice)}" if twice else "none"
+        raise ValueError(f"{path} must have a class name on each line, each once, got {found}")
+    return names
 
 
 def fingerprint(dataset: str, root: Path, cache: Path) -> str:
@@ -173,8 +190,10 @@ def _check_coco(root: Path) -> list[str]:
 def _check_ade20k(root: Path) -> list[str]:
     """Return missing folders, and images and label maps without their counterpart."""
     problems = []
-    if not (root / "objectInfo150.txt").is_file():
-        problems.append(f"no file {root / 'objectInfo150.txt'}")
+    try:
+        ade_class_names(root)
+    except ValueError as error:
+        problems.append(str(error))
     for split in ("training", "validation"):
         folders = [root / kind / split for kind in ("images", "annotations")]
         absent = [f"no folder {folder}" for folder in folders if not folder.is_dir()]

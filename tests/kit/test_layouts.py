@@ -5,7 +5,7 @@ import pytest
 from shifted_sets import make_shifted
 
 from mae_bench.core.demo_data import DemoData, demo_roots
-from mae_bench.kit.layouts import SHIFTED, check, fingerprint
+from mae_bench.kit.layouts import SHIFTED, ade_class_names, check, fingerprint
 from mae_bench.kit.scene_files import make_demo
 
 
@@ -135,3 +135,20 @@ def test_the_fingerprint_of_shifted_sets_sees_every_image(shifted, tmp_path):
         found.append(fingerprint("imagenet_robustness", shifted, cache))
     assert len(set(found)) == 3
     assert fingerprint("imagenet_robustness", shifted, tmp_path / "other.json") == found[-1]
+
+
+def test_the_classes_of_label_maps_are_the_table_or_a_list_of_names(roots):
+    root = roots["ade20k"]
+    assert ade_class_names(root)[:2] == ["ball", "box"]
+    (root / "objectInfo150.txt").unlink()
+    (root / "classes.txt").write_text("road\nbuilding \n\n")
+    assert ade_class_names(root) == ["road", "building"]
+    assert check("ade20k", root) == []
+    (root / "classes.txt").write_text("road\nroad\n")
+    assert "each once, got twice road" in " ".join(check("ade20k", root))
+    (root / "classes.txt").write_text("")
+    with pytest.raises(ValueError, match=r"classes\.txt must have a class name on each line"):
+        ade_class_names(root)
+    (root / "objectInfo150.txt").write_text("")
+    with pytest.raises(ValueError, match="with a Name column, got ''"):
+        ade_class_names(root)
