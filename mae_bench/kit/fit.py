@@ -53,9 +53,7 @@ def for_toolbox(
     if spec.num_registers:
         raise ValueError(f"{toolbox} has no place for the encoder's {spec.num_registers} registers")
     state, history = dict(encoder.state), encoder.history
-    if relative_positions == "refused" and (
-        spec.relative_positions or not spec.absolute_positions
-    ):
+    if relative_positions == "refused" and (spec.relative_positions or not spec.absolute_positions):
         raise ValueError(
             f"{toolbox} has no place for the encoder's relative positions; its backbone takes "
             "absolute ones"

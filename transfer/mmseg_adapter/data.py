@@ -77,12 +77,15 @@ def build_dataset(recipe: "SegmentationRecipe", root: Path, part: "Part") -> Any
     from mmseg.registry import DATASETS
 
     names = recipe.class_names(root)
-    make = train_pipeline if part == "train" else eval_pipeline
+    files, make = recipe.split(root, part), train_pipeline if part == "train" else eval_pipeline
+    for path in (files.images, files.labels, *filter(None, (files.names,))):
+        if not path.exists():
+            raise ValueError(f"{recipe.name} needs {path} to {part} on, and it is not there")
     labels = LoadLabels(recipe.reduce_zero_label, len(names))
     config = dataset_config(recipe, root, part) | {"pipeline": make(recipe, labels, len(names))}
     dataset = DATASETS.build(config)
     if len(dataset) == 0:
-        raise ValueError(f"no images to {part} on in {recipe.split(root, part).images}")
+        raise ValueError(f"no images to {part} on in {files.images}")
     return dataset
 
 

@@ -162,7 +162,9 @@ class StepHook(Hook):  # type: ignore[misc] # mmengine has no types
         """Write how the run goes; the parts of the loss are those of the first rank's last pass."""
         now, recipe = time.monotonic(), self.training.recipe
         seconds = max(now - self.since, 1e-9)
-        values = {name: round(float(v), 6) for name, v in outputs.items() if name != "loss"}
+        values = {
+            name: round(float(v.detach()), 6) for name, v in outputs.items() if name != "loss"
+        }
         values |= {
             "lr": recipe.lr * recipe.lr_factor(step - 1),
             "images_per_s": round((step - self.first) * recipe.batch_size / seconds, 1),
