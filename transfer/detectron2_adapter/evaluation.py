@@ -128,10 +128,9 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
     truth = COCO(json.loads(split.annotations.read_bytes()))
     if not predictions:
         return Scores([0.0] * 12, _nothing_found(truth, split))
-    if kind == "segm":  # with a box the area of a detection would be the box's, not the mask's
-        predictions = [{k: v for k, v in one.items() if k != "bbox"} for one in predictions]
+    found = truth.loadRes(predictions) if kind == "bbox" else _masks(truth, predictions)
     scored = COCOeval_faster(
-        truth, truth.loadRes(predictions), kind, print_function=lambda *_: None
+        truth, found, kind, print_function=lambda *_: None, rle_iou_max_workers=1
     )
     scored.run()
     precision = scored.eval["precision"][:, :, :, 0, -1]  # all sizes, 100 detections an image
@@ -140,6 +139,19 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
         name: _mean_percent(precision[:, :, i]) for i, name in enumerate(split.category_names)
     }
     return Scores([float(value) for value in scored.stats[:12]], per_class)
+
+
+def _masks(truth: Any, predictions: list[dict[str, Any]]) -> Any:
+    """Return detections with the areas of their masks; loadRes takes three times as long."""
+    found = COCO()
+    found.dataset = truth.dataset | {
+        "annotations": [
+            one | {"id": i, "iscrowd": 0, "bbox": [], "area": coco_mask.area(one["segmentation"])}
+            for i, one in enumerate(predictions, start=1)
+        ]
+    }
+    found.createIndex()
+    return found
 
 
 def _mean_percent(precision: np.ndarray) -> float | None:
