@@ -14,6 +14,7 @@ ON_CPU = (
     ("linear_probe.py",),
     ("knn.py",),
     ("coco_evaluation.py",),
+    ("miou.py",),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -25,6 +26,7 @@ ON_GPU = (
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
     ("knn.py", "--bank", "200000", "--queries", "10000"),
     ("coco_evaluation.py", "--images", "5000"),
+    ("miou.py",),
 )
 
 

@@ -16,7 +16,7 @@ from mae_bench.core.site import DATASETS
 
 @dataclass(frozen=True, kw_only=True)
 class MakeDemo:
-    """Make procedural scenes in the layouts of ImageNet, COCO and ADE20K."""
+    """Make procedural scenes in the layouts of ImageNet, COCO, ADE20K and VOC."""
 
     sizes: DemoData = field(default_factory=DemoData)
 
@@ -50,8 +50,9 @@ def data(words: list[str]) -> int:
 
 
 def make_demo_data(words: list[str]) -> int:
-    """Make the demo data in a folder; a finished one stays as it is."""
+    """Make the demo data in a folder; what is finished stays as it is."""
     from mae_bench.kit.scene_files import make_demo
+    from mae_bench.kit.voc_scenes import add_voc
 
     folder = [word for word in words[:1] if not word.startswith("-")]
     options = parse(MakeDemo, "data make-demo DIR", words[len(folder) :], MakeDemo.__doc__ or "")
@@ -60,6 +61,7 @@ def make_demo_data(words: list[str]) -> int:
     root = Path(folder[0])
     root.parent.mkdir(parents=True, exist_ok=True)
     make_demo(root, options.sizes, DataProgress())
+    add_voc(root, options.sizes, DataProgress())
     for name, path in demo_roots(root).items():
         print(f"{name}: {path}")
     return OK

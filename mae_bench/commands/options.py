@@ -27,6 +27,8 @@ class Place:
     """Folder with train2017/, val2017/ and annotations/."""
     ade20k: Path | None = None
     """The folder ADEChallengeData2016."""
+    voc: Path | None = None
+    """The folder VOCdevkit with VOC2007/, VOC2012/, or the one that a task needs."""
     imagenet_robustness: Path | None = None
     """Folder with imagenet-c/, imagenet-a/, imagenet-r/ and sketch/, or some of them."""
 

@@ -172,6 +172,6 @@ class DataProgress:
     def __call__(self, done: int, total: int) -> None:
         """Print at every tenth."""
         tenth = 10 * done // total
-        if tenth > self.told:
+        if tenth != self.told:
             self.told = tenth
             print(f"{self.what}: {done}/{total} images", flush=True)

@@ -155,6 +155,8 @@ def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
 def _say(folder: Path, job: Job, result: Any) -> None:
     """Print the metrics and where the files are."""
     print(f"{job.recipe.name}: {result_text(job, result)}")
+    values = result.provenance.get("values")
+    print(f"values: {f'published for {values}' if values else 'own'}")
     print("fidelity: " + "\n  ".join(fidelity_lines(result)))
     left = [folder / name for name in (ENCODER, CLASSIFIER) if (folder / name).exists()]
     for path in left:

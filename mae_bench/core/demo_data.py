@@ -48,4 +48,5 @@ def demo_roots(root: Path) -> dict[str, Path]:
         "imagenet": root / "imagenet",
         "coco": root / "coco",
         "ade20k": root / "ADEChallengeData2016",
+        "voc": root / "VOCdevkit",
     }

@@ -10,7 +10,7 @@ from typing import Any
 from mae_bench.core.compute import Compute, compute_from
 from mae_bench.core.recipe import unknown
 
-DATASETS = ("imagenet", "coco", "ade20k", "imagenet_robustness")
+DATASETS = ("imagenet", "coco", "ade20k", "voc", "imagenet_robustness")
 FRAMEWORKS = ("torch", "detectron2", "mmseg")
 KEYS = ("store", "data", "python", "compute")
 

@@ -14,7 +14,7 @@ from mae_bench.kit.ranks import Ranks
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class RankBatchNorm(_BatchNorm):
+class RankBatchNorm(nn.BatchNorm2d):  # by which detectron2 knows norms: they are not decayed
     """BatchNorm over the rows of all ranks, for ranks that torch's SyncBatchNorm refuses: CPUs.
 
     Ranks may hold different numbers of rows, or none. Every rank must call it in training.

@@ -1,25 +1,24 @@
-"""What lies in a data root: whether it is whole, what classes it has, and its fingerprint."""
+"""What lies in a data root: whether it is whole, and what classes it has."""
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mae_bench.core.files import write_json
+from mae_bench.kit.voc_files import SPLITS, list_problems
 
 CLASSES = "classes.txt"
 """Beside shards or ADE-format label maps: the class names, one a line, in label order."""
 OBJECT_INFO = "objectInfo150.txt"
 """ADE20K's own table of classes."""
-LABEL_LISTS = ("1percent.txt", "10percent.txt")
-"""Beside the splits: the training images whose labels low-shot tasks may use."""
 NEXT_STEP = {
     "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG, or *.tar in both",
     "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
     "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
     "ADEChallengeData2016, or classes.txt with your own names",
+    "voc": "it needs VOC2007/ and VOC2012/ with Annotations, JPEGImages, ImageSets/Main and, for "
+    "segmentation, SegmentationClass and ImageSets/Segmentation, as in VOCdevkit, test images too",
     "imagenet_robustness": "it needs imagenet-c/<corruption>/<1 to 5>/<class>/*.JPEG, and "
     "<class>/ below imagenet-a, imagenet-r and sketch, or those that are to be measured",
 }
@@ -43,10 +42,8 @@ CORRUPTIONS = (
     "jpeg_compression",
 )
 SEVERITIES = (1, 2, 3, 4, 5)
-PARTS = {"imagenet_robustness": SHIFTED}
+PARTS: dict[str, tuple[str, ...]] = {"imagenet_robustness": SHIFTED, "voc": tuple(SPLITS)}
 """Folders below the root that are checked one by one, since each can be used alone."""
-DEPTHS = {"imagenet_robustness": 4}
-"""Levels of folders whose change asks for a new fingerprint, where it is not two."""
 
 
 def check(dataset: str, root: Path | None, parts: Sequence[str] = ()) -> list[str]:
@@ -105,31 +102,6 @@ def _listed_names(path: Path) -> list[str]:
         found = f"twice {', '.join(twice)}" if twice else "none"
         raise ValueError(f"{path} must have a class name on each line, each once, got {found}")
     return names
-
-
-def fingerprint(dataset: str, root: Path, cache: Path) -> str:
-    """Return the SHA-256 of the names and sizes of all files, wherever the root is.
-
-    Lists of labelled images count with their content, since another list may have the same size.
-    It is kept in the JSON file `cache` until a folder or an annotation file changes.
-    """
-    times = _folder_times(root, DEPTHS.get(dataset, 2))
-    state = hashlib.sha256(repr((dataset, times)).encode()).hexdigest()
-    try:
-        known: dict[str, Any] = json.loads(cache.read_text())
-    except (OSError, json.JSONDecodeError):
-        known = {}
-    entry = known.get(str(root.resolve()))
-    if not isinstance(entry, dict) or entry.get("state") != state:
-        digest = hashlib.sha256()
-        for name, size in sorted(_files(root, root)):
-            digest.update(f"{name}\0{size}\n".encode())
-            if name in LABEL_LISTS:
-                digest.update((root / name).read_bytes())
-        entry = {"state": state, "fingerprint": digest.hexdigest()}
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache, known | {str(root.resolve()): entry})
-    return str(entry["fingerprint"])
 
 
 def _check_imagenet(root: Path) -> list[str]:
@@ -244,6 +216,7 @@ CHECKS: dict[str, Callable[[Path], list[str]]] = {
     "coco": _check_coco,
     "ade20k": _check_ade20k,
     "imagenet_robustness": _check_shifted,
+    "voc": list_problems,
 }
 
 
@@ -264,10 +237,10 @@ def folders_in(folder: Path) -> list[str]:
 
     Raises ValueError naming a link that leads to itself.
     """
-    return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
+    return sorted(entry.name for entry in os.scandir(folder) if is_folder(entry))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
     """Return whether the entry is a folder or a link to one."""
     try:
         return entry.is_dir()
@@ -275,36 +248,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise ValueError(
             f"{entry.path} cannot be followed ({error.strerror}); remove it"
         ) from error
-
-
-def _folder_times(root: Path, depth: int) -> list[tuple[str, int]]:
-    """Return name and modification time of the folders down to `depth`, and of the JSON files.
-
-    The deepest folders are not listed: a file that comes or goes changes their own time.
-    """
-    times = [(root.name, root.stat().st_mtime_ns)]
-    if depth == 0:
-        return times
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if _is_folder(entry):
-            times += _folder_times(Path(entry.path), depth - 1)
-        elif entry.name.endswith((".json", ".txt")):
-            times.append((entry.name, entry.stat().st_mtime_ns))
-    return times
-
-
-def _files(
-    root: Path, folder: Path, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[tuple[str, int]]:
-    """Yield (path relative to root, bytes) of every file.
-
-    Raises ValueError for a link to a folder that it lies in, `above` being those on the way.
-    """
-    at = folder.stat()
-    if (at.st_dev, at.st_ino) in above:
-        raise ValueError(f"{folder} links to a folder that it lies in; remove the link")
-    for entry in os.scandir(folder):
-        if _is_folder(entry):
-            yield from _files(root, Path(entry.path), (*above, (at.st_dev, at.st_ino)))
-        else:
-            yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_size

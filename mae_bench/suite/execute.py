@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.compute import read_compute
-from mae_bench.core.fidelity import fidelity
+from mae_bench.core.fidelity import fidelity, values_of
 from mae_bench.core.files import FACTS, write_json
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.kit.loss_figure import loss_figure
@@ -152,6 +152,7 @@ def _provenance(
         "versions": versions,
         "device": _device(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "values": values_of(recipe, _facts(folder)),
         "facts": _facts(folder),
     }
 

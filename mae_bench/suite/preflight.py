@@ -9,7 +9,8 @@ from mae_bench.core.demo_data import DemoData, demo_roots
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
-from mae_bench.kit.layouts import check, fingerprint
+from mae_bench.kit.fingerprints import fingerprint
+from mae_bench.kit.layouts import check
 from mae_bench.suite.plan import ABSENT, Plan, plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Suite
@@ -90,11 +91,24 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
     problems += _unwritable(ground.store.root)
     if problems:
         raise PreflightError("\n".join(problems))
-    if own and made is not None and ground.plan.demo_data is not None and not made.exists():
+    sizes = ground.plan.demo_data
+    if own and made is not None and sizes is not None:
+        _make_demo_data(made, sizes, own, progress)
+
+
+def _make_demo_data(
+    root: Path, sizes: DemoData, own: set[str], progress: Callable[[int, int], None]
+) -> None:
+    """Make what is missing of the demo data; VOC only where a job wants it."""
+    if not root.exists():
         from mae_bench.kit.scene_files import make_demo
 
-        made.parent.mkdir(parents=True, exist_ok=True)
-        make_demo(made, ground.plan.demo_data, progress)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        make_demo(root, sizes, progress)
+    if "voc" in own and not demo_roots(root)["voc"].exists():
+        from mae_bench.kit.voc_scenes import add_voc
+
+        add_voc(root, sizes, progress)
 
 
 def _data(sizes: DemoData | None, site: Site) -> tuple[dict[str, Path], dict[str, str]]:

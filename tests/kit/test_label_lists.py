@@ -3,8 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from mae_bench.kit.fingerprints import fingerprint
 from mae_bench.kit.label_lists import labelled
-from mae_bench.kit.layouts import fingerprint
 from mae_bench.kit.samples import Samples
 
 

@@ -5,7 +5,8 @@ import pytest
 from shifted_sets import make_shifted
 
 from mae_bench.core.demo_data import DemoData, demo_roots
-from mae_bench.kit.layouts import SHIFTED, ade_class_names, check, fingerprint
+from mae_bench.kit.fingerprints import fingerprint
+from mae_bench.kit.layouts import SHIFTED, ade_class_names, check
 from mae_bench.kit.scene_files import make_demo
 
 
@@ -68,7 +69,8 @@ def test_images_without_label_maps_are_found(roots):
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_place(made, roots, tmp_path):
     cache = tmp_path / "cache.json"
-    for name, root in roots.items():
+    for name in ("imagenet", "coco", "ade20k"):
+        root = roots[name]
         first = fingerprint(name, root, cache)
         assert fingerprint(name, demo_roots(made)[name], tmp_path / "other.json") == first
         assert fingerprint(name, root, cache) == first

@@ -64,7 +64,8 @@ def test_a_finished_data_set_stays_and_another_folder_is_not_overwritten(made, t
 
 
 def test_every_layout_is_whole(made):
-    assert {name: check(name, root) for name, root in demo_roots(made).items()} == {
+    roots = demo_roots(made)
+    assert {name: check(name, roots[name]) for name in ("imagenet", "coco", "ade20k")} == {
         "imagenet": [],
         "coco": [],
         "ade20k": [],

@@ -8,6 +8,7 @@ from mae_bench.kit.encoder import Encoder, read_encoder, write_encoder
 from mae_bench.kit.scene_files import make_demo
 from mae_bench.kit.spec import EncoderSpec, named_spec
 from mae_bench.kit.vit import VisionTransformer, init_weights
+from mae_bench.kit.voc_scenes import add_voc
 
 SMALL = DemoData(
     num_train_images=32, num_val_images=16, num_train_scenes=12, num_val_scenes=8, scene_side=64
@@ -20,6 +21,14 @@ def roots(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "demo"
     make_demo(root, SMALL)
     return demo_roots(root)
+
+
+@pytest.fixture(scope="session")
+def devkit(tmp_path_factory):
+    """Return a VOCdevkit of a few scenes."""
+    root = tmp_path_factory.mktemp("voc")
+    add_voc(root, SMALL)
+    return demo_roots(root)["voc"]
 
 
 @pytest.fixture

@@ -10,12 +10,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mae_bench.core.files import record_facts, write_bytes
-from mae_bench.kit.decode import read_image
-from transfer.dense_figure import Outline, draw_outlines, side_by_side
+from transfer.detection_figures import detection_figures
 from transfer.detectron2_adapter.data import DetectionData, Split, have_masks, read_split
 
 Kind = str
@@ -26,8 +24,6 @@ STATS = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 """COCO's 12 numbers in its order."""
-FIGURE_IMAGES = 6
-FIGURE_SCORE = 0.3
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ class CocoEvaluator(DatasetEvaluator):  # type: ignore[misc] # detectron2 has no
             coco={kind: one.named for kind, one in scores.items()},
             class_ap={kind: one.per_class for kind, one in scores.items()},
         )
-        save_figure(self.split, predictions, self.out)
+        detection_figures(self.split, predictions, scores["bbox"].per_class, self.out)
         return {METRICS[kind]: 100.0 * one.stats[0] for kind, one in scores.items()}
 
 
@@ -167,35 +163,3 @@ def _nothing_found(truth: Any, split: Split) -> dict[str, float | None]:
     }
     pairs = zip(split.category_ids, split.category_names, strict=True)
     return {name: 0.0 if category_id in having else None for category_id, name in pairs}
-
-
-def save_figure(split: Split, predictions: list[dict[str, Any]], out: Path) -> None:
-    """Write figures/detections.png: ground truth above, detections of score 0.3 and up below."""
-    columns = []
-    for record in split.records[:FIGURE_IMAGES]:
-        image = read_image(record["file_name"])
-        truth = [
-            _outline(split, split.category_ids[one["category_id"]], one["segmentation"], image)
-            for one in record["annotations"]
-            if not one.get("iscrowd")
-        ]
-        found = [
-            _outline(split, one["category_id"], one["segmentation"], image)
-            for one in predictions
-            if one["image_id"] == record["image_id"] and one["score"] >= FIGURE_SCORE
-        ]
-        columns.append((draw_outlines(image, truth), draw_outlines(image, found)))
-    path = out / "figures" / "detections.png"
-    path.parent.mkdir(exist_ok=True)
-    side_by_side(columns, ("truth", "found")).save(path)
-
-
-def _outline(split: Split, category_id: int, segmentation: Any, image: Image.Image) -> Outline:
-    """Return class index, name and mask of one object."""
-    index = split.category_ids.index(category_id)
-    if isinstance(segmentation, list):
-        segmentation = coco_mask.merge(
-            coco_mask.frPyObjects(segmentation, image.height, image.width)
-        )
-    mask = np.asarray(coco_mask.decode(segmentation), bool)
-    return Outline(index, split.category_names[index], mask)
