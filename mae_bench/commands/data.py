@@ -1,6 +1,5 @@
 """Data sets: make the demo's, check a folder's layout."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def data(words: list[str]) -> int:
         print(
             "usage: mae-bench data make-demo DIR [--seed N] [--num-train-images N] ...\n"
             "       mae-bench data shard SOURCE TARGET [--images-per-shard N]\n"
-            f"       mae-bench data check {{{','.join(DATASETS)}}} DIR\n"
+            f"       mae-bench data check {{{','.join(DATASETS)}}} DIR [PART ...]\n"
         )
         print("Example: mae-bench data check imagenet /data/imagenet")
         return OK if words else USAGE
@@ -60,8 +59,8 @@ def make_demo_data(words: list[str]) -> int:
         raise ValueError("data make-demo needs a folder: mae-bench data make-demo DIR")
     root = Path(folder[0])
     root.parent.mkdir(parents=True, exist_ok=True)
-    make_demo(root, options.sizes, DataProgress())
-    add_voc(root, options.sizes, DataProgress())
+    make_demo(root, options.sizes, DataProgress("demo data"))
+    add_voc(root, options.sizes, DataProgress("demo VOC"))
     for name, path in demo_roots(root).items():
         print(f"{name}: {path}")
     return OK
@@ -82,13 +81,27 @@ def shard_data(words: list[str]) -> int:
 
 
 def check_data(words: list[str]) -> int:
-    """Print what is wrong with a data set's folder; 3 if anything is."""
-    from mae_bench.kit.layouts import check
+    """Print what is wrong with a data set: its folders, then what is in its files.
 
-    if len(words) != 2:
+    Returns 3 if jobs could not run on it; what training leaves out or clips is only printed.
+    """
+    from mae_bench.kit.audit.audit import AUDITS, Wanted, audit
+    from mae_bench.kit.layouts import PARTS, check
+
+    if len(words) < 2:
         raise ValueError(f"data check takes a data set and a folder, got {' '.join(words)!r}")
-    if words[0] not in DATASETS:
-        raise ValueError(unknown("data set", words[0], DATASETS))
-    problems = check(words[0], Path(words[1]))
-    print("\n".join(problems) or f"{words[0]}: {words[1]} is whole", file=sys.stdout)
-    return PREFLIGHT if problems else OK
+    name, root, parts = words[0], Path(words[1]), tuple(words[2:])
+    if name not in DATASETS:
+        raise ValueError(unknown("data set", name, DATASETS))
+    for part in parts:
+        if part not in PARTS.get(name, ()):
+            raise ValueError(unknown(f"part of {name}", part, PARTS.get(name, ())))
+    wrong = check(name, root, parts)
+    look = name in AUDITS and root.is_dir()
+    found = audit(Wanted(name, root, parts), DataProgress("looked at")) if look else ()
+    for text in [*wrong, *(problem.text for problem in found)]:
+        print(text)
+    if wrong or any(problem.fatal for problem in found):
+        return PREFLIGHT
+    print(f"{name}: {root} is whole")
+    return OK

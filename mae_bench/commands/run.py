@@ -165,7 +165,7 @@ def _state(ground: Ground, job: Job) -> str:
 class DataProgress:
     """Prints how far the making of data is, at a tenth, two tenths and so on."""
 
-    def __init__(self, what: str = "making demo data") -> None:
+    def __init__(self, what: str = "data") -> None:
         self.what = what
         self.told = -1
 

@@ -1,12 +1,13 @@
 """What lies in a data root: whether it is whole, and what classes it has."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mae_bench.kit.voc_files import SPLITS, list_problems
+from mae_bench.kit.coco_files import SPLITS, coco_split
+from mae_bench.kit.voc_files import SPLITS as VOC_LISTS
+from mae_bench.kit.voc_files import list_problems
 
 CLASSES = "classes.txt"
 """Beside shards or ADE-format label maps: the class names, one a line, in label order."""
@@ -14,7 +15,8 @@ OBJECT_INFO = "objectInfo150.txt"
 """ADE20K's own table of classes."""
 NEXT_STEP = {
     "imagenet": "it needs train/<class>/*.JPEG and val/<class>/*.JPEG, or *.tar in both",
-    "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json",
+    "coco": "it needs train2017/, val2017/ and annotations/instances_{train,val}2017.json, or the "
+    "same without the year",
     "ade20k": "it needs {images,annotations}/{training,validation}/ and objectInfo150.txt, as in "
     "ADEChallengeData2016, or classes.txt with your own names",
     "voc": "it needs VOC2007/ and VOC2012/ with Annotations, JPEGImages, ImageSets/Main and, for "
@@ -42,7 +44,7 @@ CORRUPTIONS = (
     "jpeg_compression",
 )
 SEVERITIES = (1, 2, 3, 4, 5)
-PARTS: dict[str, tuple[str, ...]] = {"imagenet_robustness": SHIFTED, "voc": tuple(SPLITS)}
+PARTS: dict[str, tuple[str, ...]] = {"imagenet_robustness": SHIFTED, "voc": tuple(VOC_LISTS)}
 """Folders below the root that are checked one by one, since each can be used alone."""
 
 
@@ -130,32 +132,13 @@ def _check_imagenet(root: Path) -> list[str]:
 
 
 def _check_coco(root: Path) -> list[str]:
-    """Return missing folders, broken annotation files, and images that they name in vain."""
+    """Return missing folders and annotation files; what is in them is looked at by the audit."""
     problems = []
-    for split in ("train2017", "val2017"):
-        path = root / "annotations" / f"instances_{split}.json"
-        if not (root / split).is_dir():
-            problems.append(f"no folder {root / split}")
-        if not path.is_file():
-            problems.append(f"no file {path}")
-        if problems:
-            continue
+    for split in SPLITS:
         try:
-            content = json.loads(path.read_bytes())
-            wanted = {image["file_name"] for image in content["images"]}
-            ids = {category["id"] for category in content["categories"]}
-            used = {annotation["category_id"] for annotation in content["annotations"]}
-        except (ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path} is no COCO annotation file ({type(error).__name__}: {error})")
-            continue
-        missing = sorted(wanted - {entry.name for entry in os.scandir(root / split)})
-        if missing or not wanted:
-            problems.append(
-                f"{root / split} has {len(wanted) - len(missing)} of the {len(wanted)} images that "
-                f"{path.name} names; missing: {_some(missing)}"
-            )
-        if used - ids:
-            problems.append(f"{path} uses unknown category ids: {_some(map(str, used - ids))}")
+            coco_split(root, split)
+        except ValueError as error:
+            problems.append(str(error))
     return problems
 
 

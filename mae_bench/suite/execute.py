@@ -23,6 +23,7 @@ from mae_bench.core.fidelity import fidelity, values_of
 from mae_bench.core.files import FACTS, write_json
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.kit.loss_figure import loss_figure
+from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.store import FAILURE, JOB, LOCK, RESULT, SCHEMA, check_metrics, read_result
 from mae_bench.suite.torchrun import run_ranks
 
@@ -108,6 +109,7 @@ def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     started = time.time()
     (folder / FAILURE).unlink(missing_ok=True)
     try:
+        _check_data(folder, job, recipe)
         metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
         loss_figure(folder)
@@ -132,6 +134,15 @@ def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     )
     log.info("done: %s", metrics)
     return 0
+
+
+def _check_data(folder: Path, job: dict[str, Any], recipe: Recipe) -> None:
+    """Raise ValueError if the job's data is broken; what was found fine is not looked at again."""
+    if job["data"] is not None:
+        wanted = wanted_of(recipe, Path(job["data"]))
+        problem = broken(wanted, folder.parent, lambda done, total: None)
+        if problem:
+            raise ValueError(problem)
 
 
 def _provenance(

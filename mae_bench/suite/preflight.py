@@ -11,6 +11,7 @@ from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
 from mae_bench.kit.fingerprints import fingerprint
 from mae_bench.kit.layouts import check
+from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.plan import ABSENT, Plan, plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Suite
@@ -74,7 +75,8 @@ def _blocked(ground: Ground) -> Ground:
 def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None:
     """Make demo data that is still missing; check data and folders of the jobs to run.
 
-    Raises PreflightError with every problem before any work is done.
+    `progress` is called with counts of files looked at or made. Raises PreflightError with every
+    problem before any work is done.
     """
     wanted: dict[str, set[str]] = {}
     for job in ground.plan.jobs:
@@ -89,11 +91,26 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
         for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
     problems += _unwritable(ground.store.root)
+    if not problems:
+        problems = _broken_data(ground, own, progress)
     if problems:
         raise PreflightError("\n".join(problems))
     sizes = ground.plan.demo_data
     if own and made is not None and sizes is not None:
         _make_demo_data(made, sizes, own, progress)
+
+
+def _broken_data(ground: Ground, own: set[str], progress: Callable[[int, int], None]) -> list[str]:
+    """Return what is wrong within the data sets of the jobs to run, each looked at once."""
+    wanted = {
+        wanted_of(job.recipe, root)
+        for job in ground.plan.jobs
+        if (root := ground.data(job)) is not None
+        and job.recipe.dataset not in own
+        and ground.store.result(job) is None
+    }
+    lines = (broken(one, ground.store.root, progress) for one in sorted(wanted, key=repr))
+    return [line for line in lines if line]
 
 
 def _make_demo_data(

@@ -1,0 +1,66 @@
+"""Lets no job train on data that is broken, and remembers in the store what was found fine."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from mae_bench.core.files import write_json
+from mae_bench.core.recipe import Recipe
+from mae_bench.kit.audit.audit import AUDITS, Wanted, audit
+from mae_bench.kit.audit.problems import Progress
+from mae_bench.kit.fingerprints import data_state
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when more is looked at than before."""
+MEMORY = "audits.json"
+"""In the store: the data sets that were found fine, and their state then."""
+
+
+def wanted_of(recipe: Recipe, root: Path) -> Wanted:
+    """Return what a recipe needs of its data set in that folder."""
+    return Wanted(
+        recipe.dataset,
+        root.resolve(),
+        tuple(sorted(getattr(recipe, "sets", ()))),
+        first_label=int(getattr(recipe, "reduce_zero_label", True)),
+    )
+
+
+def broken(wanted: Wanted, store: Path, progress: Progress) -> str:
+    """Return what is wrong with the data set in one line; empty if it can be trained on.
+
+    What was found fine is remembered in the store until a folder, a list or an annotation file
+    changes; a file that is written over in place is not seen. Faults that the toolboxes mend are
+    logged as warnings.
+    """
+    if wanted.dataset not in AUDITS:
+        return ""
+    key = hashlib.sha256(repr((VERSION, wanted)).encode()).hexdigest()[:16]
+    state = data_state(wanted.dataset, wanted.root)
+    memory = store / MEMORY
+    if _read(memory).get(key) == state:
+        return ""
+    problems = audit(wanted, progress)
+    for problem in problems:
+        if not problem.fatal:
+            log.warning("%s: %s", wanted.dataset, problem.text)
+    fatal = [problem.line for problem in problems if problem.fatal]
+    if fatal:
+        command = f"mae-bench data check {wanted.dataset} {wanted.root}"
+        return f"{wanted.dataset}: {'; '.join(fatal)}; {command} lists ten of each"
+    with contextlib.suppress(OSError):  # then it is looked at again
+        write_json(memory, _read(memory) | {key: state})
+    return ""
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Return what is remembered; nothing if that cannot be read."""
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
