@@ -36,7 +36,8 @@ def test_areas_are_those_that_mmsegmentation_counts(classes, side, shape):
     prediction[prediction == classes - 1] = 0  # a class that is never predicted
     truth[blocks(shape, 3, side, 3) == 0] = ignored
     pair = (torch.from_numpy(prediction), torch.from_numpy(truth))
-    for one, other in zip(ours(*pair, classes, ignored), theirs(*pair, classes, ignored)):
+    counted = zip(ours(*pair, classes, ignored), theirs(*pair, classes, ignored), strict=True)
+    for one, other in counted:
         np.testing.assert_array_equal(one, other)
 
 
