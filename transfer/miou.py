@@ -40,7 +40,8 @@ def areas(
     """Return the areas of one image, the integers that mmsegmentation's IoUMetric counts.
 
     Pixels whose truth is `ignored` (255, or 65535 above 255 classes) are left out. Raises
-    ValueError for any other truth or prediction that is no class: histograms would drop it.
+    ValueError for any other truth or prediction that is no class: histograms would drop it. Labels
+    are of 16 bits at most, whatever the tensor's type.
     """
     bits = 8 if num_classes <= 255 and ignored <= 255 else 16
     if prediction.is_cuda:
@@ -72,16 +73,13 @@ def _joint(prediction: Tensor, truth: Tensor, bits: int) -> np.ndarray:
 
     Two bytes where classes fit into one: the arithmetic is bound by memory.
     """
-    narrow, wide = (np.uint8, np.uint16) if bits == 8 else (np.uint16, np.uint32)
-    parts = []
-    for labels in (truth, prediction):
-        given = labels.numpy().ravel()
-        if given.dtype != narrow and given.size and not 0 <= given.max() < 1 << bits:
-            raise ValueError(f"label {given.max()} does not fit into {bits} bits")
-        parts.append(given.astype(wide))
-    joint = parts[0]
+    wide = np.uint16 if bits == 8 else np.uint32
+    joint, added = (labels.numpy().ravel().astype(wide) for labels in (truth, prediction))
+    for labels in (joint, added):
+        if labels.size and labels.max() >= 1 << bits:
+            raise ValueError(f"label {labels.max()} does not fit into {bits} bits")
     joint <<= bits
-    joint |= parts[1]
+    joint |= added
     return joint
 
 
@@ -92,11 +90,11 @@ def _counted(joint: np.ndarray, bits: int, num_classes: int, ignored: int) -> np
     """
     if joint.size == 0:
         return np.zeros(num_classes**2, np.int64)
-    ends = _run_ends(joint)
+    ends = np.flatnonzero(joint[1:] != joint[:-1])
     weights = None
     if FEW_RUNS * ends.size < joint.size:
-        weights = np.diff(ends, prepend=-1)
-        joint = joint[ends]
+        weights = np.diff(ends, prepend=-1, append=joint.size - 1)
+        joint = joint[np.append(ends, joint.size - 1)]
     kept = joint >> bits != ignored
     joint = joint[kept]
     _require_classes(joint, bits, num_classes)
@@ -105,19 +103,6 @@ def _counted(joint: np.ndarray, bits: int, num_classes: int, ignored: int) -> np
         return np.bincount(index, minlength=num_classes**2)
     counted = np.bincount(index, weights=weights[kept], minlength=num_classes**2)
     return counted.astype(np.int64)  # sums of integers below 2^53 are exact
-
-
-def _run_ends(values: np.ndarray) -> np.ndarray:
-    """Return the index of the last element of each run of equal values.
-
-    Eight comparisons are looked at as one word first, since most words are zero.
-    """
-    changes = np.zeros(-(-values.size // 8) * 8, bool)
-    np.not_equal(values[1:], values[:-1], out=changes[: values.size - 1])
-    changes[values.size - 1] = True
-    words = np.flatnonzero(changes.view(np.uint64))
-    at, within = np.nonzero(changes.reshape(-1, 8)[words])
-    return words[at] * 8 + within
 
 
 def _require_classes(joint: np.ndarray | Tensor, bits: int, num_classes: int) -> None:
