@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.data import transforms as T
 from detectron2.data.dataset_mapper import DatasetMapper
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -41,6 +43,30 @@ class Resolved:
     """Blocks of the encoder."""
     detector: nn.Module
     optimizer: Optimizer
+
+
+def complete(model: Any, norm_eps: float) -> None:
+    """Put into a model's config what is not at detectron2's values, so that it says everything.
+
+    These are the ViT's norm epsilon, and the level that the coarsest one is made of: p5 for patch
+    16 alone.
+    """
+    vit, last = getattr(model.backbone, "bottom_up", model.backbone).net, _last_level(model)
+    vit.norm_layer = partial(nn.LayerNorm, eps=norm_eps)
+    if last != "p5":
+        model.backbone.top_block = LazyCall(max_pooled)(in_feature=last)
+
+
+def _last_level(model: Any) -> str:
+    """Return the coarsest level that the heads use."""
+    return str(model.roi_heads.box_in_features[-1])
+
+
+def max_pooled(in_feature: str) -> LastLevelMaxPool:
+    """Return detectron2's block that makes one more level, of that one."""
+    block = LastLevelMaxPool()
+    block.in_feature = in_feature
+    return block
 
 
 def train_mapper_config(recipe: "DetectionRecipe", masks: bool) -> Any:

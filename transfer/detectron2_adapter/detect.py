@@ -23,7 +23,7 @@ from mae_bench.kit.machine import start as start_machine
 from mae_bench.kit.pace import Pace, stop_signals
 from mae_bench.kit.parallel import copies
 from mae_bench.kit.randomness import seed_globals
-from transfer.detectron2_adapter.config import Resolved, save_config, save_final
+from transfer.detectron2_adapter.config import Resolved, complete, save_config, save_final
 from transfer.detectron2_adapter.data import DetectionData, TrainFeed, test_loader
 from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import DROPPED, build_detector, parameter_groups
@@ -78,6 +78,7 @@ def detect(
     encoder = for_toolbox(given, "detectron2's ViT")
     seed_globals(ctx.seed, "init")
     config = model_config(recipe, encoder, len(job.data.class_names))
+    complete(config, encoder.spec.norm_eps)
     detector = _placed(build_detector(config, encoder), machine)
     groups = parameter_groups(detector, recipe, encoder.spec.depth)
     optimizer = torch.optim.AdamW(groups, fused=machine.ranks.device.type == "cuda")
