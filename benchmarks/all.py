@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+DENSE = ("coco_vitdet", "coco_maskrcnn_fpn", "ade20k_upernet")
 ON_CPU = (
     ("pretrain_step.py", "--batch", "4"),
     ("pretrain_step.py", "--batch", "16"),
@@ -15,6 +16,7 @@ ON_CPU = (
     ("knn.py",),
     ("coco_evaluation.py",),
     ("miou.py",),
+    *(("dense_step.py", "--task", task) for task in DENSE),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -26,6 +28,7 @@ ON_GPU = (
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
     ("knn.py", "--bank", "200000", "--queries", "10000"),
     ("coco_evaluation.py", "--images", "5000"),
+    *(("dense_step.py", "--task", task) for task in DENSE),
     ("miou.py",),
 )
 

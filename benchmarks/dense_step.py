@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--task", default="coco_vitdet", choices=CLASSES)
     parser.add_argument("--arch", default="vit_base_patch16" if gpu else "vit_tiny_patch16")
     parser.add_argument("--side", type=int, help="default: the recipe's, on a CPU 640 or 256")
-    parser.add_argument("--batch", type=int, default=4 if gpu else 1)
+    parser.add_argument("--batch", type=int, default=4 if gpu else 2)
     parser.add_argument("--rounds", type=int, default=20 if gpu else 5)
     chosen = parser.parse_args()
     torch.manual_seed(0)

@@ -151,11 +151,21 @@ def test_heads_and_pyramid_have_batch_norm_where_the_paper_has(encoder_of):
     names = [name for name, m in detector.named_modules() if isinstance(m, nn.BatchNorm2d)]
     assert sorted(names) == sorted(
         [f"backbone.fpn_{kind}{i}.norm" for kind in ("lateral", "output") for i in (1, 2, 3, 4)]
-        + [f"roi_heads.box_head.conv{i}.norm" for i in (1, 2, 3, 4)]
-        + [f"roi_heads.mask_head.mask_fcn{i}.norm" for i in (1, 2, 3, 4)]
+        + [f"roi_heads.box_head.conv{i}.norm.0" for i in (1, 2, 3, 4)]
+        + [f"roi_heads.mask_head.mask_fcn{i}.norm.0" for i in (1, 2, 3, 4)]
     )
     assert len(detector.proposal_generator.rpn_head.conv) == 2
     assert [m.out_features for m in detector.roi_heads.box_head.fcs] == [16]
+
+
+def test_heads_without_any_object_pass_over_ranks_too(encoder_of):
+    detector = build(encoder_of(spec=EIGHT)).train()
+    nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # as on several GPUs
+    head = detector.roi_heads.mask_head
+    for module in head.modules():  # its own forward needs GPUs; detectron2's refusal comes before
+        if isinstance(module, nn.SyncBatchNorm):
+            module.eval()
+    assert head.layers(torch.zeros(0, 16, 14, 14)).shape == (0, 8, 28, 28)
 
 
 @pytest.mark.parametrize("world", [1, 2])

@@ -52,11 +52,20 @@ def model_config(recipe: "CocoMaskRcnnFpn", encoder: Encoder, num_classes: int) 
         top_block=LazyCall(LastLevelMaxPool)(),
         square_pad=recipe.image_size,
     )
-    model.roi_heads.box_head.conv_norm = model.roi_heads.mask_head.conv_norm = "BN"
+    model.roi_heads.box_head.conv_norm = model.roi_heads.mask_head.conv_norm = head_norm
     set_levels(model, [int(spec.patch_size / scale) for scale in SCALES])
     set_heads(model, recipe, num_classes)
     set_mask_head(model, recipe.pyramid_width, recipe.mask_convs)
     return model
+
+
+def head_norm(channels: int) -> nn.Module:
+    """Return the batch norm of the heads' convolutions, inside a module of its own.
+
+    A crop may leave a rank no object, so its mask head gets no rows. torch's SyncBatchNorm takes
+    that, but detectron2's convolution refuses any that it finds directly under it.
+    """
+    return nn.Sequential(nn.BatchNorm2d(channels))
 
 
 class QuarterViT(ViT):  # type: ignore[misc] # detectron2 has no types

@@ -1,6 +1,7 @@
 """PASCAL VOC as detectron2 reads and scores it, and a detector without masks for it."""
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from detectron2.utils import comm
 from mae_bench.core.files import record_facts
 from mae_bench.kit.encoder import Encoder
 from mae_bench.kit.voc_files import MAIN_2007, VOC_CLASSES, read_annotation, read_ids
+from transfer.detection_figures import detection_figures
 from transfer.detectron2_adapter.data import DetectionData, Record
 from transfer.detectron2_adapter.vitdet import pyramid_config
 
@@ -31,6 +33,20 @@ def model_config(recipe: "VocDetection", encoder: Encoder, num_classes: int) -> 
     return model
 
 
+@dataclass(frozen=True)
+class VocTest:
+    """The test images of a VOCdevkit, and the classes that are scored."""
+
+    root: Path
+    records: list[Record]
+    category_names: tuple[str, ...]
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Return the number of each class: its place among the names."""
+        return tuple(range(len(self.category_names)))
+
+
 def voc_data(root: Path) -> DetectionData:
     """Return VOC's usual split for detection: both trainval lists, and VOC2007's test list.
 
@@ -39,12 +55,13 @@ def voc_data(root: Path) -> DetectionData:
     """
     names = scored_classes(root)
     train = [record for year, split in TRAIN for record in read_records(root / year, split, names)]
+    test = VocTest(root, read_records(root / TEST[0], TEST[1], names), names)
     return DetectionData(
         train=train,
-        test=read_records(root / TEST[0], TEST[1], names),
+        test=test.records,
         class_names=names,
         masks=False,
-        evaluator=lambda out: VocEvaluator(root, names, out),
+        evaluator=lambda out: VocEvaluator(test, out),
     )
 
 
@@ -73,37 +90,42 @@ def read_records(folder: Path, split: str, names: tuple[str, ...]) -> list[Recor
 class VocEvaluator(PascalVOCDetectionEvaluator):  # type: ignore[misc] # detectron2 has no types
     """detectron2's own evaluator of VOC2007 test, by the 11-point AP.
 
-    evaluate() leaves predictions/<class>.txt in VOC's format and the AP50 of each class in
-    facts.json; it returns ap50, ap and ap75 in percent, None on the other ranks.
+    evaluate() leaves predictions/<class>.txt in VOC's format, the AP50 of each class in facts.json,
+    and figures; it returns ap50, ap and ap75 in percent, None on the other ranks.
     """
 
-    def __init__(self, root: Path, names: tuple[str, ...], out: Path) -> None:
+    def __init__(self, test: VocTest, out: Path) -> None:
         year, split = TEST
-        data_set = f"{root / year} {split} {len(names)}"
+        data_set = f"{test.root / year} {split} {len(test.category_names)}"
         MetadataCatalog.get(data_set).set(
-            thing_classes=list(names), dirname=str(root / year), year=2007, split=split
+            thing_classes=list(test.category_names),
+            dirname=str(test.root / year),
+            year=2007,
+            split=split,
         )
         super().__init__(data_set)
-        self.root, self.names, self.out = root, names, out
+        self.test, self.out = test, out
 
     def evaluate(self) -> dict[str, float] | None:
         """Return the metrics on the first rank; every rank must call it."""
         gathered, scores = comm.gather(self._predictions, dst=0), super().evaluate()
         if not comm.is_main_process():
             return None
-        record_facts(self.out, class_ap={"bbox": self._class_ap(gathered)})
-        return {name: float(scores["bbox"][name.upper()]) for name in ("ap50", "ap", "ap75")}
-
-    def _class_ap(self, gathered: list[dict[int, list[str]]]) -> dict[str, float]:
-        """Write what was found, a file for each class, and return each class's AP50 in percent."""
-        folder, year = self.out / "predictions", self.root / TEST[0]
-        folder.mkdir(exist_ok=True)
         lines: dict[int, list[str]] = defaultdict(list)
         for part in gathered:
             for label, found in part.items():
                 lines[label] += found
+        per_class = self._class_ap(lines)
+        record_facts(self.out, class_ap={"bbox": per_class})
+        detection_figures(self.test, _boxes(lines), per_class, self.out)
+        return {name: float(scores["bbox"][name.upper()]) for name in ("ap50", "ap", "ap75")}
+
+    def _class_ap(self, lines: dict[int, list[str]]) -> dict[str, float]:
+        """Write what was found, a file for each class, and return each class's AP50 in percent."""
+        folder, year = self.out / "predictions", self.test.root / TEST[0]
+        folder.mkdir(exist_ok=True)
         aps = {}
-        for label, name in enumerate(self.names):
+        for label, name in enumerate(self.test.category_names):
             (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines[label]))
             _, _, ap = voc_eval(
                 str(folder / "{}.txt"),
@@ -114,3 +136,16 @@ class VocEvaluator(PascalVOCDetectionEvaluator):  # type: ignore[misc] # detectr
             )
             aps[name] = 100.0 * float(ap)
         return aps
+
+
+def _boxes(lines: dict[int, list[str]]) -> list[dict[str, Any]]:
+    """Return lines of VOC's format as COCO results: corners from 1 become x, y, width, height."""
+    found = []
+    for label, detections in lines.items():
+        for line in detections:
+            image, score, *corners = line.split()
+            left, top, right, bottom = map(float, corners)
+            box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+            one = {"image_id": image, "category_id": label, "bbox": box, "score": float(score)}
+            found.append(one)
+    return found
