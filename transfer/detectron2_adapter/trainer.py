@@ -25,7 +25,11 @@ Batches = Iterator[list[dict[str, Any]]]
 
 
 class DivergedError(Exception):
-    """As many losses in a row as allowed were not finite."""
+    """As many losses in a row as allowed were not finite; `step` steps are done."""
+
+    def __init__(self, in_row: int, step: int) -> None:
+        super().__init__(f"{in_row} losses in a row, up to step {step}, are not finite")
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         if step == keeper.steps:
             guard.read_all()
         if guard.diverged:
-            raise DivergedError(f"{guard.in_row} losses in a row, up to step {step},")
+            raise DivergedError(guard.in_row, step)
         if keeper.pace.log_due() or step == keeper.steps:
             self._log(step)
         stop, save, _ = keeper.agree(step)
