@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+DENSE = ("coco_vitdet", "coco_maskrcnn_fpn", "ade20k_upernet")
 ON_CPU = (
     ("pretrain_step.py", "--batch", "4"),
     ("pretrain_step.py", "--batch", "16"),
@@ -14,6 +15,7 @@ ON_CPU = (
     ("linear_probe.py",),
     ("knn.py",),
     ("miou.py",),
+    *(("dense_step.py", "--task", task) for task in DENSE),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -24,6 +26,7 @@ ON_GPU = (
     ("linear_probe.py", "--batch", "512"),
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
     ("knn.py", "--bank", "200000", "--queries", "10000"),
+    *(("dense_step.py", "--task", task) for task in DENSE),
     ("miou.py",),
 )
 
