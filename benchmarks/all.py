@@ -14,6 +14,7 @@ ON_CPU = (
     ("checkpointing.py",),
     ("linear_probe.py",),
     ("knn.py",),
+    ("coco_evaluation.py",),
     ("miou.py",),
     *(("dense_step.py", "--task", task) for task in DENSE),
 )
@@ -27,6 +28,7 @@ ON_GPU = (
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
     ("knn.py", "--bank", "200000", "--queries", "10000"),
     *(("dense_step.py", "--task", task) for task in DENSE),
+    ("coco_evaluation.py", "--images", "5000"),
     ("miou.py",),
 )
 

@@ -17,6 +17,7 @@ COMMANDS = (
     "transfer",
     "encoders",
     "reconstruct",
+    "show",
     "report",
     "doctor",
     "data",

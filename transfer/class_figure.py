@@ -20,9 +20,8 @@ LONGEST = 22
 
 def class_figure(path: Path, metric: str, per_class: Mapping[str, float | None]) -> None:
     """Draw the classes' percentages, sorted; None is a class that does not occur."""
-    found = {name: value for name, value in per_class.items() if value is not None}
-    ranking: list[tuple[str, float | None]] = [*sorted(found.items(), key=lambda one: -one[1])]
-    ranking += [(name, None) for name, value in per_class.items() if value is None]
+    ranking = ranked(per_class)
+    found = [value for _, value in ranking if value is not None]
     if not ranking:
         raise ValueError("there are no classes to draw")
     columns = min(COLUMNS, -(-len(ranking) // ROWS))
@@ -30,7 +29,7 @@ def class_figure(path: Path, metric: str, per_class: Mapping[str, float | None])
     size = (max(6.0, 4.0 * min(columns, 2), 2.7 * columns), 0.9 + 0.155 * rows)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    mean = float(np.mean(list(found.values()))) if found else None
+    mean = float(np.mean(found)) if found else None
     average = "" if mean is None else f", mean {mean:.1f}"
     figure.suptitle(f"{metric} of each class, %{average}", x=0.01, ha="left", fontsize=10)
     all_axes = figure.subplots(1, columns, squeeze=False)[0]
@@ -39,6 +38,12 @@ def class_figure(path: Path, metric: str, per_class: Mapping[str, float | None])
     absent = len(ranking) - len(found)
     missing = f"; {absent} of them do not occur" if absent else ""
     write_plot(path, figure, f"{metric} of each of the {len(ranking)} classes, best first{missing}")
+
+
+def ranked(per_class: Mapping[str, float | None]) -> list[tuple[str, float | None]]:
+    """Return the classes, the best first and those that do not occur last."""
+    worst = float("-inf")
+    return sorted(per_class.items(), key=lambda one: -(worst if one[1] is None else one[1]))
 
 
 def _bars(axes: Any, part: list[tuple[str, float | None]], rows: int, mean: float | None) -> None:

@@ -172,7 +172,7 @@ def _exhibit(scene: Scene, split: DetectionSplit) -> Exhibit:
 
     count = scene.match.objects
     captions = (
-        f"{count} {'object' if count == 1 else 'objects'} in {Path(scene.record['file_name']).name}",
+        f"{count} object{'s' * (count != 1)} in {Path(scene.record['file_name']).name}",
         f"F1 {scene.match.f1:.2f}, {len(found)} found",
     )
     return Exhibit(image.size, captions, paint)

@@ -44,10 +44,11 @@ def write_plot(path: Path, figure: "Figure", shows: str) -> None:
 
 
 def shows(path: Path) -> str:
-    """Return what the picture says that it shows, or why it cannot be read; may be empty."""
+    """Return what the picture says that it shows, else its size, or why it cannot be read."""
     try:
         with Image.open(path) as picture:
-            return str(getattr(picture, "text", {}).get(SHOWS, ""))
+            size = f"a picture of {picture.width}x{picture.height} pixels"
+            return str(getattr(picture, "text", {}).get(SHOWS, size))
     except (OSError, ValueError, SyntaxError) as error:
         return f"cannot be read: {str(error).splitlines()[0]}"
 
@@ -66,9 +67,10 @@ def drawing(out: Path, name: str) -> Iterator[Path]:
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         log.warning("figures/%s could not be drawn: %s", name, reason)
+    if reason:
+        with contextlib.suppress(OSError):
+            path.unlink()
     try:
-        if reason:
-            path.unlink(missing_ok=True)
         _note(out, name, reason)
     except (OSError, ValueError) as error:
         log.warning("facts.json does not say so: %s", error)

@@ -124,10 +124,14 @@ def _draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     if rate:
         below = panels[1][0]
         below.plot(rate.steps, rate.values, color=GREY, linewidth=1.4)
-        below.set_ylabel("learning rate", fontsize=8)
+        below.set_ylabel("learning\nrate", fontsize=8)
         below.set_ylim(0, max(rate.values) * 1.1 or 1)
+        below.locator_params(axis="y", nbins=2)
+        below.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
         _quiet(below)
     panels[-1][0].set_xlabel("step", fontsize=9)
+    panels[-1][0].locator_params(axis="x", integer=True)
+    panels[-1][0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     last = smoothed(found["loss"], WINDOW * found["loss"].steps[-1]).values[-1]
     axes.set_title(f"Training loss; at the end {last:.4g}", loc="left", fontsize=10)
     parts = f", {len(found) - 1} parts of it" if len(found) > 1 else ""
