@@ -19,7 +19,7 @@ from mae_bench.kit.keeper import ALONE
 from mae_bench.kit.split import Split
 from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter import detect as engine
-from transfer.detectron2_adapter.data import TrainFeed, have_masks, read_split
+from transfer.detectron2_adapter.data import read_split
 from transfer.detectron2_adapter.detect import detect
 from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import build_detector
@@ -110,57 +110,6 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(job, counted):
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
     whole, parts = (found[n]["roi_heads.box_head.fc1.weight"].flatten() for n in found)
     assert torch.nn.functional.cosine_similarity(whole, parts, dim=0) > 0.9
-
-
-def test_batches_are_the_same_images_whatever_the_split(roots):
-    data = coco_data(roots["coco"])
-    whole = list(TrainFeed(TINY, data, 3).batches(0))
-    late = list(TrainFeed(TINY, data, 3).batches(2))
-    assert len(whole) == 6
-    for batch, again in zip(whole[2:], late, strict=True):
-        assert [one["image_id"] for one in batch] == [one["image_id"] for one in again]
-        assert torch.equal(batch[0]["image"], again[0]["image"])
-    (last,) = TrainFeed(TINY, data, 3, workers=1).batches(5)
-    assert torch.equal(last[0]["image"], whole[5][0]["image"])
-    shares = [list(TrainFeed(TINY, data, 3).batches(0, Split(4, r, 2, 1))) for r in (0, 1)]
-    for step, batch in enumerate(whole):
-        joined = [
-            one for share in shares for part in share[2 * step : 2 * step + 2] for one in part
-        ]
-        for one, other in zip(batch, joined, strict=True):
-            assert torch.equal(one["image"], other["image"])
-            assert torch.equal(one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor)
-    assert all("instances" in one for batch in whole for one in batch)
-
-
-def test_category_gaps_close_and_open_again(roots):
-    split = read_split(roots["coco"], "val")
-    assert split.category_ids == (1, 2, 4, 7, 11, 13, 18, 27)
-    classes = {a["category_id"] for r in split.records for a in r["annotations"]}
-    assert classes <= set(range(8))
-
-
-def test_images_without_an_object_are_left_out_of_training_alone(roots):
-    data = coco_data(roots["coco"])
-    records = [dict(one) for one in data.train]
-    records[0]["annotations"] = []
-    records[1]["annotations"] = [one | {"iscrowd": 1} for one in records[1]["annotations"]]
-    gone = {records[0]["image_id"], records[1]["image_id"]}
-    feed = TrainFeed(TINY, dataclasses.replace(data, train=records), 3)
-    assert feed.num_images == len(records) - 2
-    seen = {one["image_id"] for batch in feed.batches(0) for one in batch}
-    assert not gone & seen
-    empty = [one | {"annotations": []} for one in records]
-    with pytest.raises(ValueError, match="none of the 12 training images has an object"):
-        TrainFeed(TINY, dataclasses.replace(data, train=empty), 3)
-
-
-def test_masks_of_some_objects_only_are_refused(roots, tmp_path):
-    records = read_split(roots["coco"], "train").records
-    assert have_masks(records, tmp_path)
-    del records[3]["annotations"][0]["segmentation"]
-    with pytest.raises(ValueError, match=r"1 of \d+ objects have no mask"):
-        have_masks(records, tmp_path)
 
 
 def test_a_mask_task_refuses_data_with_boxes_alone(job, roots):
@@ -300,3 +249,19 @@ def test_an_image_that_is_not_scored_is_seen(job, roots):
     data = coco_data(roots["coco"])
     with pytest.raises(AssertionError):
         detect(*job("fewer"), dataclasses.replace(data, test=data.test[:7]))
+
+
+@pytest.mark.parametrize("allowed", [0.0, 0.1])
+def test_an_unreadable_image_is_replaced_as_long_as_few_are(
+    job, counted, tmp_path, caplog, allowed
+):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    first, *rest = counted.train
+    data = dataclasses.replace(counted, train=[first | {"file_name": str(broken)}, *rest])
+    if allowed == 0.0:
+        with pytest.raises(ValueError, match=r"1 unreadable images, at most 0 .*broken\.jpg"):
+            detect(*job("none", bad_images=allowed), data)
+        return
+    detect(*job("few", bad_images=allowed), data)
+    assert caplog.text.count("unreadable image, another is taken") == 1

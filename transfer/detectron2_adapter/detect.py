@@ -144,7 +144,8 @@ def _train(job: Job, detector: nn.Module, optimizer: Optimizer) -> None:
     identity |= {"seed": job.ctx.seed, "images": feed.num_images}
     keeper.same_run(identity, machine.compute.force)
     split = chosen_split(recipe, detector, keeper, machine)
-    course = Course(recipe, job.ctx.seed, machine, split)
+    most_unreadable = int(machine.compute.bad_images * feed.num_images)
+    course = Course(recipe, job.ctx.seed, machine, split, most_unreadable)
     model, step = copies(detector, machine.ranks), keeper.start
     while step < recipe.iterations:
         went_back = keeper.extra.get("went_back", 0)
