@@ -65,11 +65,10 @@ def runs(tmp_path_factory, roots):
     init_weights(model)
     write_encoder(encoder, spec, model.state_dict())
     rng = random.Random(0)
-    kills = [(int(signal.SIGKILL), rng.uniform(0.2, 1.6)) for _ in range(4)]
+    kills = [(int(signal.SIGKILL), rng.uniform(0.2, 1.6)) for _ in range(3)]
     jobs = [
-        run(folder / "whole", keep=10),
-        run(folder / "killed", ends=kills),
-        run(folder / "parts", micro_batch=1),
+        run(folder / "whole", micro_batch=1, keep=10),
+        run(folder / "killed", micro_batch=1, ends=kills),
         run(folder / "ranks", ranks=3, micro_batch=1, ends=[(int(signal.SIGTERM), 2)]),
     ]
     spec = {"data": str(roots["coco"]), "encoder": str(encoder), "runs": jobs}
@@ -82,13 +81,13 @@ def runs(tmp_path_factory, roots):
 
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(runs):
     codes = read(runs / "killed" / "codes.json")
-    assert codes[:4] == [[-signal.SIGKILL]] * 4
-    assert codes[4:] == [[0]]
+    assert codes[:3] == [[-signal.SIGKILL]] * 3
+    assert codes[3:] == [[0]]
     assert read(runs / "killed" / "metrics.json") == read(runs / "whole" / "metrics.json")
     assert_same_weights(runs / "whole", runs / "killed", rtol=0, atol=0)
     steps = [line["step"] for line in log_of(runs / "killed")]
     assert steps[-1] == TINY.iterations
-    assert len(steps) < 5 * TINY.iterations
+    assert len(steps) < 4 * TINY.iterations
 
 
 def test_three_ranks_take_the_steps_of_one_rank_with_the_same_parts(runs):
@@ -98,10 +97,10 @@ def test_three_ranks_take_the_steps_of_one_rank_with_the_same_parts(runs):
     number of proposals that it sampled in a part. The tolerance is for the keys' bias alone, whose
     gradient is rounding noise that Adam enlarges.
     """
-    facts = [read(runs / name / "facts.json")["training"] for name in ("parts", "ranks")]
+    facts = [read(runs / name / "facts.json")["training"] for name in ("whole", "ranks")]
     assert [(one["world"], one["micro_batch"]) for one in facts] == [(1, 1), (3, 1)]
-    assert_same_weights(runs / "parts", runs / "ranks", rtol=1e-4, atol=1e-5)
-    last = [log_of(runs / name)[5] for name in ("parts", "ranks")]
+    assert_same_weights(runs / "whole", runs / "ranks", rtol=1e-4, atol=1e-5)
+    last = [log_of(runs / name)[5] for name in ("whole", "ranks")]
     for name in ("loss", "loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls"):
         assert last[0][name] == pytest.approx(last[1][name], rel=1e-4)
 
@@ -112,13 +111,13 @@ def test_a_signal_to_one_rank_stops_all_and_they_go_on(runs):
 
 
 def test_three_ranks_score_every_image_once(runs):
-    found = [read(runs / name / "predictions.json") for name in ("parts", "ranks")]
+    found = [read(runs / name / "predictions.json") for name in ("whole", "ranks")]
     assert len(found[0]) == len(found[1]) > 0
     for one, other in zip(*found, strict=True):
         assert (one["image_id"], one["category_id"]) == (other["image_id"], other["category_id"])
         assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-2)
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
-    metrics = [read(runs / name / "metrics.json") for name in ("parts", "ranks")]
+    metrics = [read(runs / name / "metrics.json") for name in ("whole", "ranks")]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-3)
 
 

@@ -3,12 +3,12 @@ import json
 import os
 import signal
 
-import numpy as np
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import HookBase
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from torch import nn
 
@@ -19,7 +19,7 @@ from mae_bench.kit.keeper import ALONE
 from mae_bench.kit.split import Split
 from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter import detect as engine
-from transfer.detectron2_adapter.data import TrainFeed, have_masks, read_split
+from transfer.detectron2_adapter.data import read_split
 from transfer.detectron2_adapter.detect import detect
 from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import build_detector
@@ -38,6 +38,26 @@ TINY = dataclasses.replace(
     rpn_proposals=20,
     detections_per_image=5,
 )
+
+
+class Count(DatasetEvaluator):
+    """Counts the images: all that most tests here need of an evaluation."""
+
+    def reset(self):
+        self.images = 0
+
+    def process(self, inputs, outputs):
+        self.images += len(inputs)
+
+    def evaluate(self):
+        return {"images": self.images}
+
+
+@pytest.fixture(scope="module")
+def counted(roots):
+    """Return the data with one test image and an evaluator that draws no figures."""
+    data = coco_data(roots["coco"])
+    return dataclasses.replace(data, test=data.test[:1], evaluator=lambda out: Count())
 
 
 @pytest.fixture
@@ -68,7 +88,7 @@ def gradients(ctx):
     return {name: 10 * state[i]["exp_avg"] for i, name in enumerate(names)}
 
 
-def test_parts_add_up_to_the_gradient_of_the_whole_batch(job):
+def test_parts_add_up_to_the_gradient_of_the_whole_batch(job, counted):
     """For the proposal network, all of whose anchors are kept: its loss is a mean over images.
 
     The heads' losses are means over what was sampled in a part, in detectron2 as on its GPUs, so
@@ -80,7 +100,7 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(job):
     found = {}
     for name, micro in (("whole", 4), ("parts", 1)):
         words = job(name, recipe, micro_batch=micro)
-        detect(*words)
+        detect(*words, counted)
         found[name] = gradients(words[1])
         assert read(words[1].out / "facts.json")["training"]["micro_batch"] == micro
     compared = [name for name in found["whole"] if name.startswith("proposal_generator")]
@@ -90,55 +110,6 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(job):
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
     whole, parts = (found[n]["roi_heads.box_head.fc1.weight"].flatten() for n in found)
     assert torch.nn.functional.cosine_similarity(whole, parts, dim=0) > 0.9
-
-
-def test_batches_are_the_same_images_whatever_the_split(roots):
-    data = coco_data(roots["coco"])
-    whole = list(TrainFeed(TINY, data, 3).batches(0))
-    late = list(TrainFeed(TINY, data, 3).batches(2))
-    assert len(whole) == 6
-    for batch, again in zip(whole[2:], late, strict=True):
-        assert [one["image_id"] for one in batch] == [one["image_id"] for one in again]
-        assert torch.equal(batch[0]["image"], again[0]["image"])
-    shares = [list(TrainFeed(TINY, data, 3).batches(0, Split(4, r, 2, 1))) for r in (0, 1)]
-    for step, batch in enumerate(whole):
-        joined = [
-            one for share in shares for part in share[2 * step : 2 * step + 2] for one in part
-        ]
-        for one, other in zip(batch, joined, strict=True):
-            assert torch.equal(one["image"], other["image"])
-            assert torch.equal(one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor)
-    assert all("instances" in one for batch in whole for one in batch)
-
-
-def test_category_gaps_close_and_open_again(roots):
-    split = read_split(roots["coco"], "val")
-    assert split.category_ids == (1, 2, 4, 7, 11, 13, 18, 27)
-    classes = {a["category_id"] for r in split.records for a in r["annotations"]}
-    assert classes <= set(range(8))
-
-
-def test_images_without_an_object_are_left_out_of_training_alone(roots):
-    data = coco_data(roots["coco"])
-    records = [dict(one) for one in data.train]
-    records[0]["annotations"] = []
-    records[1]["annotations"] = [one | {"iscrowd": 1} for one in records[1]["annotations"]]
-    gone = {records[0]["image_id"], records[1]["image_id"]}
-    feed = TrainFeed(TINY, dataclasses.replace(data, train=records), 3)
-    assert feed.num_images == len(records) - 2
-    seen = {one["image_id"] for batch in feed.batches(0) for one in batch}
-    assert not gone & seen
-    empty = [one | {"annotations": []} for one in records]
-    with pytest.raises(ValueError, match="none of the 12 training images has an object"):
-        TrainFeed(TINY, dataclasses.replace(data, train=empty), 3)
-
-
-def test_masks_of_some_objects_only_are_refused(roots, tmp_path):
-    records = read_split(roots["coco"], "train").records
-    assert have_masks(records, tmp_path)
-    del records[3]["annotations"][0]["segmentation"]
-    with pytest.raises(ValueError, match=r"1 of \d+ objects have no mask"):
-        have_masks(records, tmp_path)
 
 
 def test_a_mask_task_refuses_data_with_boxes_alone(job, roots):
@@ -196,19 +167,20 @@ class StopAt(HookBase):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_the_scaler_of_half_precision_survives_a_stop(job, monkeypatch):
-    recipe = dataclasses.replace(TINY, iterations=2, milestones=(), batch_size=2)
+def test_the_scaler_of_half_precision_survives_a_stop(job, counted, monkeypatch):
+    small = {"image_size": 32, "roi_samples": 4, "rpn_proposals": 4, "mask_convs": 0}
+    recipe = dataclasses.replace(TINY, iterations=2, milestones=(), batch_size=2, **small)
     whole, cut = (job(name, recipe, precision="fp16") for name in ("whole", "cut"))
-    detect(*whole)
+    assert detect(*whole, counted) == {"images": 1}
     register = engine.PartsTrainer.register_hooks
     with monkeypatch.context() as patch:
         stop = lambda self, hooks: register(self, [StopAt(0), *hooks])  # noqa: E731
         patch.setattr(engine.PartsTrainer, "register_hooks", stop)
         with pytest.raises(SystemExit) as end:
-            detect(*cut)
+            detect(*cut, counted)
     assert end.value.code == 75
     assert newest(cut[1])["step"] == 1
-    detect(*cut)
+    detect(*cut, counted)
     one, other = newest(whole[1]), newest(cut[1])
     scaler = one["extra"]["trainer"]["grad_scaler"]
     assert scaler == other["extra"]["trainer"]["grad_scaler"]
@@ -229,7 +201,7 @@ def test_losses_that_are_not_finite_stay_out_of_the_weights_and_end_the_run(job,
 
     monkeypatch.setattr(engine, "build_detector", broken)
     with pytest.raises(
-        ValueError, match=r"diverged: 2 losses in a row.*step 2,.*lower the learning"
+        ValueError, match=r"diverged: 2 losses in a row, up to step 4, .*lower the learning"
     ):
         detect(*job("diverged", nonfinite=2))
     detector, before = built[0]
@@ -263,15 +235,33 @@ def test_batch_norm_over_less_than_the_batch_is_a_deviation():
     assert batch_norm_deviations(nn.LayerNorm(4), Split(64, 0, 2, 4)) == []
 
 
-def test_another_recipe_does_not_continue_the_run(job):
-    detect(*job("mine"))
+def test_another_recipe_does_not_continue_the_run(job, counted):
+    detect(*job("mine"), counted)
     other = dataclasses.replace(TINY, lr=1e-5)
     with pytest.raises(ValueError, match=r"of another run: lr: 0\.0008 in the checkpoint, 1e-05"):
-        detect(*job("mine", other))
-    assert np.isfinite(detect(*job("mine", other, force=True))["box_ap"])
+        detect(*job("mine", other), counted)
+    words = job("mine", other, force=True)
+    detect(*words, counted)
+    assert "lr: 0.0008 in the checkpoint" in str(read(words[1].out / "facts.json"))
 
 
 def test_an_image_that_is_not_scored_is_seen(job, roots):
     data = coco_data(roots["coco"])
     with pytest.raises(AssertionError):
         detect(*job("fewer"), dataclasses.replace(data, test=data.test[:7]))
+
+
+@pytest.mark.parametrize("allowed", [0.0, 0.1])
+def test_an_unreadable_image_is_replaced_as_long_as_few_are(
+    job, counted, tmp_path, caplog, allowed
+):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    first, *rest = counted.train
+    data = dataclasses.replace(counted, train=[first | {"file_name": str(broken)}, *rest])
+    if allowed == 0.0:
+        with pytest.raises(ValueError, match=r"1 unreadable images, at most 0 .*broken\.jpg"):
+            detect(*job("none", bad_images=allowed), data)
+        return
+    detect(*job("few", bad_images=allowed), data)
+    assert caplog.text.count("unreadable image, another is taken") == 1

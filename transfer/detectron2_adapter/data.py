@@ -16,7 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from torch.utils.data import DataLoader, Dataset
 
 from mae_bench.kit.coco_files import SplitName, coco_split
-from mae_bench.kit.datasets import BatchesFrom, Order, Place, loader_options
+from mae_bench.kit.datasets import TRIES, BatchesFrom, Order, Place, loader_options
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.split import Split as BatchSplit
 from transfer.detectron2_adapter.config import eval_mapper, train_mapper
@@ -104,10 +104,25 @@ class Mapped(Dataset[Record]):
         self.seed = seed
 
     def __getitem__(self, place: Place) -> Record:
-        """Return the augmented image at that place, with its instances."""
-        seed_globals(self.seed, "view", *place)
-        mapped: Record = self.mapper(self.records[place[1]])
-        return mapped
+        """Return the augmented image at that place, with its instances.
+
+        One that cannot be read, or does not fit its annotations, is replaced by the next that can,
+        whoever asks; `unreadable` then holds its index and why.
+        """
+        epoch, index = place
+        reason = ""
+        for offset in range(TRIES):
+            record = self.records[(index + offset) % len(self.records)]
+            seed_globals(self.seed, "view", epoch, index)
+            try:
+                mapped: Record = self.mapper(record)
+            except (OSError, ValueError) as error:
+                reason = reason or f"{record['file_name']}: {error}"
+                continue
+            return mapped | ({"unreadable": (index, reason)} if offset else {})
+        raise ValueError(
+            f"{TRIES} images in a row cannot be read, first {reason}; copy the data again"
+        )
 
 
 class TrainFeed:

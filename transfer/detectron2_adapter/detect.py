@@ -144,7 +144,8 @@ def _train(job: Job, detector: nn.Module, optimizer: Optimizer) -> None:
     identity |= {"seed": job.ctx.seed, "images": feed.num_images}
     keeper.same_run(identity, machine.compute.force)
     split = chosen_split(recipe, detector, keeper, machine)
-    course = Course(recipe, job.ctx.seed, machine, split)
+    most_unreadable = int(machine.compute.bad_images * feed.num_images)
+    course = Course(recipe, job.ctx.seed, machine, split, most_unreadable)
     model, step = copies(detector, machine.ranks), keeper.start
     while step < recipe.iterations:
         went_back = keeper.extra.get("went_back", 0)
@@ -158,25 +159,25 @@ def _train(job: Job, detector: nn.Module, optimizer: Optimizer) -> None:
                 trainer.train(step, recipe.iterations)
             break
         except DivergedError as error:
-            step = _go_back(keeper, str(error), step)
+            step = _go_back(keeper, error)
     if machine.ranks.first:
         _note_training(job, keeper, course, detector)
 
 
-def _go_back(keeper: Keeper, reason: str, start: int) -> int:
+def _go_back(keeper: Keeper, reason: DivergedError) -> int:
     """Return the step of the newest checkpoint, whose state is taken; ValueError the second time.
 
-    Without a checkpoint the run starts from `start` again: steps left out left the weights alone.
+    Without one the run goes on from here: steps left out did not touch the weights.
     """
     if keeper.extra.get("went_back", 0):
         raise ValueError(
-            f"the run diverged: {reason} are not finite, again after going back to a checkpoint; "
-            "lower the learning rate or use --precision fp32"
+            f"the run diverged: {reason}, again after going back to a checkpoint; lower the "
+            "learning rate or use --precision fp32"
         )
-    step = keeper.resume() or start
+    step = keeper.resume() or reason.step
     keeper.extra["went_back"] = 1
     keeper.ranks.wait()  # until all have read what the next save may replace
-    log.warning("%s are not finite: back to step %d, in another order", reason, step)
+    log.warning("%s: on from step %d, in another order", reason, step)
     return step
 
 

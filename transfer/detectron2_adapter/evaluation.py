@@ -24,6 +24,8 @@ STATS = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 """COCO's 12 numbers in its order."""
+NO_MASK = {"size": [1, 1], "counts": "1"}
+"""Run lengths of one empty pixel."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,20 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
 
 
 def _masks(truth: Any, predictions: list[dict[str, Any]]) -> Any:
-    """Return detections with the areas of their masks; loadRes takes three times as long."""
+    """Return detections with their masks' areas, and masks where they are compared with any.
+
+    A class that is not in the image has no mask to compare with. loadRes takes much longer.
+    """
+    there = {(one["image_id"], one["category_id"]) for one in truth.dataset["annotations"]}
+    annotations = []
+    for i, one in enumerate(predictions, start=1):
+        area = coco_mask.area(one["segmentation"])
+        scored = one | {"id": i, "iscrowd": 0, "bbox": [], "area": area}
+        if (one["image_id"], one["category_id"]) not in there:
+            scored["segmentation"] = NO_MASK
+        annotations.append(scored)
     found = COCO()
-    found.dataset = truth.dataset | {
-        "annotations": [
-            one | {"id": i, "iscrowd": 0, "bbox": [], "area": coco_mask.area(one["segmentation"])}
-            for i, one in enumerate(predictions, start=1)
-        ]
-    }
+    found.dataset = truth.dataset | {"annotations": annotations}
     found.createIndex()
     return found
 

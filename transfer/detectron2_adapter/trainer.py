@@ -1,5 +1,6 @@
 """detectron2's trainer, taking the recipe's batch in parts, on any number of ranks."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -21,11 +22,17 @@ from mae_bench.kit.split import Split
 if TYPE_CHECKING:
     from transfer.detection import DetectionRecipe
 
+log = logging.getLogger(__name__)
+
 Batches = Iterator[list[dict[str, Any]]]
 
 
 class DivergedError(Exception):
-    """As many losses in a row as allowed were not finite."""
+    """As many losses in a row as allowed were not finite; `step` steps are done."""
+
+    def __init__(self, in_row: int, step: int) -> None:
+        super().__init__(f"{in_row} losses in a row, up to step {step}, are not finite")
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Course:
     seed: int
     machine: Machine
     split: Split
+    most_unreadable: int
+    """Training images that may be unreadable."""
 
 
 class PartsTrainer(AMPTrainer):  # type: ignore[misc] # detectron2 has no types
@@ -59,6 +68,8 @@ class PartsTrainer(AMPTrainer):  # type: ignore[misc] # detectron2 has no types
         """Of the last step, over the whole batch: their sum, then those in `names`."""
         self.waited = 0.0
         """Seconds that batches were waited for since it was set to 0."""
+        self.unreadable: dict[int, str] = {}
+        """Images of this rank that could not be read, and why."""
 
     def run_step(self) -> None:
         """Take one optimiser step over the whole batch; leave it out if its loss is not finite."""
@@ -81,6 +92,7 @@ class PartsTrainer(AMPTrainer):  # type: ignore[misc] # detectron2 has no types
         start = time.monotonic()
         batch = next(self._data_loader_iter)
         self.waited += time.monotonic() - start
+        self.unreadable |= dict(one["unreadable"] for one in batch if "unreadable" in one)
         seed_globals(self.course.seed, "step", self.iter, split.rows(part).start)
         half = self.precision != torch.float32
         dtype = self.precision if half else None
@@ -143,6 +155,8 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         """Start counting, and put the trainer's state into what the keeper saves."""
         self.since, self.first = time.monotonic(), self.trainer.iter
         self.trainer.guard.skipped = self.keeper.extra.get("skipped", 0)
+        self.named: dict[int, str] = self.keeper.extra.get("unreadable", {})
+        self.counted = 0
         self.keeper.before_save = self._note
 
     def after_step(self) -> None:
@@ -153,10 +167,14 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         if step == keeper.steps:
             guard.read_all()
         if guard.diverged:
-            raise DivergedError(f"{guard.in_row} losses in a row, up to step {step},")
+            raise DivergedError(guard.in_row, step)
         if keeper.pace.log_due() or step == keeper.steps:
             self._log(step)
-        stop, save, _ = keeper.agree(step)
+        found = len(trainer.unreadable)
+        stop, save, new = keeper.agree(step, found - self.counted)
+        self.counted = found
+        if new:
+            self._count_unreadable()
         if stop or save:
             guard.read_all()
             if guard.in_row == 0:  # weights that gave such a loss may be spoilt
@@ -164,11 +182,24 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         if stop:
             keeper.leave(step)
 
+    def _count_unreadable(self) -> None:
+        """Name the images that could not be read, over all ranks; ValueError if there are many."""
+        names = self.named | self.keeper.ranks.union(self.trainer.unreadable)
+        for index in names.keys() - self.named.keys():
+            log.warning("unreadable image, another is taken: %s", names[index])
+        self.named, most = names, self.trainer.course.most_unreadable
+        if len(names) > most:
+            raise ValueError(
+                f"{len(names)} unreadable images, at most {most} allowed (--bad-images), such as "
+                f"{next(iter(names.values()))}; mend or remove them"
+            )
+
     def _note(self) -> None:
         """Bring up to date what a checkpoint holds besides weights and moments."""
         split = self.trainer.course.split
         self.keeper.extra["trainer"] = self.trainer.state_dict()
         self.keeper.extra["skipped"] = self.trainer.guard.skipped
+        self.keeper.extra["unreadable"] = self.named
         self.keeper.extra["split"] = [split.world, split.micro]
 
     def _log(self, step: int) -> None:
