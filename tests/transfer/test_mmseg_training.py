@@ -251,8 +251,9 @@ def test_what_is_left_tells_the_number_again_and_mmsegmentation_alone_confirms_i
     parts = {key: config[key] for key in ("test_dataloader", "test_cfg", "test_evaluator")}
     runner = Runner(model, config.work_dir, **parts, default_scope="mmseg", log_level="WARNING")
     same = []
+    model.eval()
     for batch in runner.test_dataloader:
-        (sample,) = model.eval() or model.test_step(batch)
+        (sample,) = model.test_step(batch)
         found = sample.pred_sem_seg.data[0].numpy()
         path = out / "predictions" / f"{Path(sample.img_path).stem}.png"
         same.append((found == np.asarray(Image.open(path))).mean())
