@@ -169,11 +169,11 @@ def test_a_batch_norm_that_sees_parts_is_told_in_the_stamp(run):
 
 
 def test_killed_at_random_points_it_ends_with_the_same_numbers(tmp_path, write, roots):
-    recipe = dataclasses.replace(TINY, iterations=30)
+    recipe = dataclasses.replace(TINY, iterations=12)
     words = ("ade20k_upernet", roots["ade20k"], write(), json.dumps(fields_of(recipe)))
     whole, _ = drive(tmp_path, "whole", words)
-    killed, kills = drive(tmp_path, "killed", (*words, "6"))
-    assert int(kills.split()[-1]) >= 6
+    killed, kills = drive(tmp_path, "killed", (*words, "4"))
+    assert int(kills.split()[-1]) >= 4
     one, other = ((out / "metrics.json").read_text() for out in (whole, killed))
     assert one == other
     for name, tensor in weights(whole).items():
