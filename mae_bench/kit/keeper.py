@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.distributed.checkpoint.stateful import Stateful
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import append_metrics, record_facts
@@ -27,7 +27,8 @@ class Keeper:
     """Resumes a run, and after each step logs, saves and stops when it is time.
 
     `start` is the number of steps that the newest checkpoint holds, 0 without one; module and
-    optimizer are then in its state, and `extra` holds what else was saved. All ranks act together.
+    optimizer (or what a toolbox wraps it in) are then in its state, and `extra` holds what else was
+    saved. All ranks act together.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Keeper:
         out: Path,
         steps: int,
         module: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Stateful,
         machine: Machine = ALONE,
     ) -> None:
         self.out, self.steps, self.ranks = out, steps, machine.ranks

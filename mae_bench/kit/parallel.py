@@ -14,10 +14,10 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from mae_bench.core.compute import Compute
 from mae_bench.kit.ranks import Ranks
@@ -83,7 +83,7 @@ def gradients(model: nn.Module, last: bool) -> Iterator[None]:
     yield
 
 
-def full_state(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def full_state(module: nn.Module, optimizer: Stateful) -> dict[str, Any]:
     """Return the states of module and optimiser, whole, whatever the sharding.
 
     With shards every rank must call it, and only the first gets them.
@@ -95,7 +95,7 @@ def full_state(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     return {"module": weights, "optimizer": moments}
 
 
-def load_full_state(module: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+def load_full_state(module: nn.Module, optimizer: Stateful, state: dict[str, Any]) -> None:
     """Put whole states into module and optimiser, sharded or not."""
     if not isinstance(module, FSDPModule):
         module.load_state_dict(state["module"])

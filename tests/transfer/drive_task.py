@@ -49,7 +49,7 @@ def killed_often(words, kills):
         done += 1
 
 
-if __name__ == "__main__":
+def main():
     pace.LOG_EVERY_S = pace.SAVE_EVERY_S = -1.0
     pace.SAVE_SHARE = float("inf")
     features.CHUNK = 8
@@ -59,3 +59,7 @@ if __name__ == "__main__":
         killed_often(words, int(sys.argv[6]))
     else:
         run(*words)
+
+
+if __name__ == "__main__":
+    main()

@@ -45,19 +45,9 @@ def model_config(
 ) -> dict[str, Any]:
     """Return the EncoderDecoder's config as mmengine reads it; the encoder is a fitted one."""
     width, crop = encoder.spec.width, (recipe.crop_size, recipe.crop_size)
-    ignored = ignored_index(num_classes)
     return {
         "type": "EncoderDecoder",
-        "data_preprocessor": {
-            "type": "SegDataPreProcessor",
-            "mean": [round(255 * value, 3) for value in encoder.spec.mean],
-            "std": [round(255 * value, 3) for value in encoder.spec.std],
-            "bgr_to_rgb": True,
-            "pad_val": 0,
-            "seg_pad_val": ignored,
-            "size": crop,
-            "test_cfg": {"size": crop},  # positions fit no image that is narrower than the window
-        },
+        "data_preprocessor": _preprocessor(encoder, crop, ignored_index(num_classes)),
         "backbone": _backbone(recipe, encoder),
         "neck": {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5]},
         "decode_head": _head(recipe, num_classes, 1.0)
@@ -128,6 +118,20 @@ def new_tensors(encoder: Encoder) -> tuple[str, ...]:
     table = "index" if encoder.spec.relative_positions else ""
     parts = (f"attn.relative_position_{table}", "gamma_1", "gamma_2")
     return tuple(f"layers.{i}.{part}" for i in range(encoder.spec.depth) for part in parts)
+
+
+def _preprocessor(encoder: Encoder, crop: tuple[int, int], ignored: int) -> dict[str, Any]:
+    """Return the config of what normalises and pads images, to the window at least."""
+    return {
+        "type": "SegDataPreProcessor",
+        "mean": [round(255 * value, 3) for value in encoder.spec.mean],
+        "std": [round(255 * value, 3) for value in encoder.spec.std],
+        "bgr_to_rgb": True,
+        "pad_val": 0,
+        "seg_pad_val": ignored,
+        "size": crop,
+        "test_cfg": {"size": crop},  # positions fit no image that is narrower than the window
+    }
 
 
 def _head(recipe: "SegmentationRecipe", num_classes: int, weight: float) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def train(segmenter: nn.Module, training: Training) -> Split:
     split = _split(segmenter, training, keeper)
     keeper.extra["split"] = [split.world, split.micro]
     wrapper._accumulative_counts = split.parts  # known only now that the state is loaded
-    guard = Guard(optimizer, machine.ranks.device, machine.compute.nonfinite, cuda)
+    half = training.dtype != torch.float32
+    guard = Guard(optimizer, machine.ranks.device, machine.compute.nonfinite, check_gradients=half)
     guard.skipped = keeper.extra.get("skipped", 0)
     wrapper.watch(guard, machine)
     if keeper.start < recipe.iterations:
@@ -185,7 +186,7 @@ def runner_of(model: nn.Module, work_dir: Path, **parts: Any) -> Runner:
         default_hooks=dict.fromkeys(UNUSED_HOOKS),
         default_scope="mmseg",
         experiment_name=work_dir.resolve().parent.name,
-        log_level="WARNING",
+        log_level="ERROR",  # its warnings speak of what is left out on purpose
         **parts,
     )
 
