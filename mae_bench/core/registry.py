@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "imagenet_robustness": "transfer.imagenet_robustness:ImagenetRobustness",
     "coco_vitdet": "transfer.coco_vitdet:CocoVitDet",
     "ade20k_upernet": "transfer.ade20k_upernet:Ade20kUperNet",
+    "voc_classification": "transfer.voc_classification:VocClassification",
 }
 
 
