@@ -13,6 +13,8 @@ ON_CPU = (
     ("checkpointing.py",),
     ("linear_probe.py",),
     ("knn.py",),
+    ("coco_evaluation.py",),
+    ("miou.py",),
 )
 ON_GPU = (
     *(("pretrain_step.py", "--batch", batch, "--rounds", "30") for batch in ("64", "512")),
@@ -23,6 +25,8 @@ ON_GPU = (
     ("linear_probe.py", "--batch", "512"),
     ("checkpointing.py", "--arch", "vit_large_patch16", "--batch", "64"),
     ("knn.py", "--bank", "200000", "--queries", "10000"),
+    ("coco_evaluation.py", "--images", "5000"),
+    ("miou.py",),
 )
 
 

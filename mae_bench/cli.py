@@ -48,6 +48,11 @@ COMMANDS = {
         "paint the hidden patches of images with a masked autoencoder",
         "mae-bench reconstruct encoder.safetensors photo.jpg other.jpg -o grid.png",
     ),
+    "show": Command(
+        "mae_bench.commands.show:show",
+        "say what one job is, how it went, and where its numbers and pictures are",
+        "mae-bench show MAE coco_vitdet",
+    ),
     "report": Command(
         "mae_bench.commands.run:report",
         "write a suite's tables again from the results in the store",

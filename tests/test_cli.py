@@ -17,6 +17,7 @@ COMMANDS = (
     "transfer",
     "encoders",
     "reconstruct",
+    "show",
     "report",
     "doctor",
     "data",
@@ -105,7 +106,7 @@ def test_the_full_plan_is_printed_without_any_data(tmp_path):
     answer = call("run", "--suite", "full", "--dry-run", cwd=tmp_path)
     assert answer.returncode == 0
     lines = answer.stdout.splitlines()
-    assert len(lines) == 55
+    assert len(lines) == 64
     assert "blocked: imagenet: no folder given" in answer.stdout
     assert not list(tmp_path.iterdir())
 

@@ -1,25 +1,29 @@
 """ADE20K segmentation with UperNet: the recipe; it runs in mmseg_adapter."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Self
 
-from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.core.recipe import Metric, Resources
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
+from mae_bench.kit.layouts import ade_class_names
+from transfer.segmentation import LabelledImages, Part, SegmentationRecipe
+
+FOLDERS = {"train": "training", "test": "validation"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ade20kUperNet:
+class Ade20kUperNet(SegmentationRecipe):
     """UperNet on four taps of the encoder, He et al. 2021 (arXiv 2111.06377), A.4.
 
     Defaults are ViT-B's in mmsegmentation's MAE config (48.1 mIoU); the paper's learning rates for
-    each entry were never published.
+    each entry were never published. Any data in ADE20K's format can be given, with its own classes.
     """
 
     name: ClassVar[str] = "ade20k_upernet"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     dataset: ClassVar[str] = "ade20k"
-    after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("miou", "ADE20K mIoU"),)
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
@@ -27,65 +31,14 @@ class Ade20kUperNet:
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS[:2]
 
-    taps: tuple[int, ...] = (3, 5, 7, 11)
-    """The four blocks whose outputs are taken, counted from 0; ViT-L: 7, 11, 15, 23."""
-    crop_size: int = 512
-    """Side in pixels of training crops and of the test window."""
-    stride: int = 341
-    """Step in pixels of the sliding test window."""
-    long_side: int = 2048
-    """Most pixels of an image's longer side before random scaling and at test time."""
-    short_side: int = 512
-    """Pixels of an image's shorter side before random scaling and at test time."""
-    scale_min: float = 0.5
-    """Least factor of random scaling."""
-    scale_max: float = 2.0
-    """Greatest factor of random scaling."""
+    reduce_zero_label: bool = field(default=True, metadata={"neutral": True})
+    """Whether label 0 counts for nothing and label 1 is the first class; else 0 is the first."""
     iterations: int = 160000
     """Optimiser steps."""
-    warmup_iterations: int = 1500
-    """Iterations of linear warm-up from a millionth of the learning rate."""
-    batch_size: int = 16
-    """Images per optimiser step over all devices."""
-    lr: float = 1e-4
-    """Learning rate after warm-up; falls linearly to 0."""
-    layer_decay: float = 0.65
-    """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
-    weight_decay: float = 0.05
-    """AdamW weight decay of matrices; biases, norms, positions and cls token have none."""
-    drop_path: float = 0.1
-    """Stochastic depth of the last block, rising linearly from 0 at the first."""
-    head_width: int = 768
-    """Channels of UperNet's head; ViT-L: 1024."""
-    auxiliary_width: int = 256
-    """Channels of the auxiliary FCN head."""
-    auxiliary_weight: float = 0.4
-    """Weight of the auxiliary head's loss."""
-
-    def __post_init__(self) -> None:
-        rising = list(self.taps) == sorted(set(self.taps)) and len(self.taps) == 4
-        require(self, "taps", "four rising block numbers", rising and self.taps[0] >= 0)
-        require(self, "crop_size", ">= 16", self.crop_size >= 16)
-        require(self, "stride", f"in [1, {self.crop_size}]", 1 <= self.stride <= self.crop_size)
-        require(self, "short_side", f">= {self.crop_size}", self.short_side >= self.crop_size)
-        require(self, "long_side", f">= {self.short_side}", self.long_side >= self.short_side)
-        require(self, "scale_min", "> 0", self.scale_min > 0)
-        require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
-        require(self, "iterations", ">= 1", self.iterations >= 1)
-        fits = 0 <= self.warmup_iterations < self.iterations
-        require(self, "warmup_iterations", f"in [0, {self.iterations})", fits)
-        require(self, "batch_size", ">= 2", self.batch_size >= 2)
-        require(self, "lr", "> 0", self.lr > 0)
-        require(self, "layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1)
-        require(self, "weight_decay", ">= 0", self.weight_decay >= 0)
-        require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
-        require(self, "head_width", ">= 1", self.head_width >= 1)
-        require(self, "auxiliary_width", ">= 1", self.auxiliary_width >= 1)
-        require(self, "auxiliary_weight", ">= 0", self.auxiliary_weight >= 0)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
-        """Return the published values for ViT-B and L.
+        """Return the published values for ViT-B and L, whatever the origin.
 
         No numbers were published for ViT-H: it takes L's, with a tap after every quarter.
         """
@@ -117,8 +70,10 @@ class Ade20kUperNet:
             auxiliary_width=32,
         )
 
-    def run(self, ctx: Context) -> dict[str, float]:
-        """Return the mean IoU of the last weights on the validation images."""
-        from transfer.mmseg_adapter.segment import segment
+    def class_names(self, root: Path) -> list[str]:
+        """Return the names of the classes of the data in root, in label order."""
+        return ade_class_names(root)
 
-        return segment(self, ctx)
+    def split(self, root: Path, part: Part) -> LabelledImages:
+        """Return where the images to train on or to test on lie."""
+        return LabelledImages(*(root / kind / FOLDERS[part] for kind in ("images", "annotations")))

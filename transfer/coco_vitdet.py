@@ -1,12 +1,12 @@
 """COCO detection with ViTDet's Mask R-CNN: the recipe; it runs in detectron2_adapter."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
-from transfer.detection import EPOCH, DetectionRecipe
+from transfer.detection import EPOCH, DetectionRecipe, require_simple_pyramid, stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class CocoVitDet(DetectionRecipe):
     """
 
     name: ClassVar[str] = "coco_vitdet"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("box_ap", "COCO box AP"),
         Metric("mask_ap", "COCO mask AP"),
@@ -37,21 +37,20 @@ class CocoVitDet(DetectionRecipe):
     """Learning rate after warm-up."""
     layer_decay: float = 0.7
     """Factor of the learning rate from one layer to the one below it, in (0, 1]."""
-    decay_norms: bool = False
-    """Whether weight decay applies to norm layers too, as for ViT-H."""
+    decay_all: bool = False
+    """Whether weight decay applies to norms and the position embedding too, as for ViT-H."""
+    relative_positions: bool = field(default=True, metadata={"neutral": True})
+    """Whether attention has decomposed relative positions, which start at zero; the rows of the
+    paper's Table 4 ran without them."""
     pyramid_scales: tuple[float, ...] = (4.0, 2.0, 1.0, 0.5)
     """Pyramid levels relative to the patch grid, each half of the one before."""
+    mask_convs: int = 4
+    """Convolutions of the mask head, before its deconvolution."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rising = list(self.milestones) == sorted(set(self.milestones))
-        within = all(0 < step < self.iterations for step in self.milestones)
-        require(self, "milestones", f"rising and in (0, {self.iterations})", rising and within)
-        halving = all(
-            a == 2 * b for a, b in zip(self.pyramid_scales, self.pyramid_scales[1:], strict=False)
-        )
-        known = bool(self.pyramid_scales) and set(self.pyramid_scales) <= {4.0, 2.0, 1.0, 0.5}
-        require(self, "pyramid_scales", "consecutive among 4, 2, 1, 0.5", halving and known)
+        require_simple_pyramid(self)
+        require(self, "mask_convs", ">= 0", self.mask_convs >= 0)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
@@ -59,6 +58,7 @@ class CocoVitDet(DetectionRecipe):
 
         Supervised: 50 epochs at 8e-5 without layer decay. Random init: 1.6e-4, weight decay 0.2,
         no layer decay; its published length is the longest tried, here the default 100 epochs.
+        All keep relative positions, so that rows differ by their encoder alone.
         """
         recipe = cls()
         if arch == "vit_large_patch16":
@@ -68,7 +68,7 @@ class CocoVitDet(DetectionRecipe):
                 recipe,
                 layer_decay=0.9,
                 drop_path=0.5,
-                decay_norms=True,
+                decay_all=True,
                 iterations=int(75 * EPOCH),
                 milestones=(122916, 133159),
             )
@@ -114,11 +114,7 @@ class CocoVitDet(DetectionRecipe):
 
     def lr_factor(self, iteration: int) -> float:
         """Return the learning rate's factor: warm-up from 0.001, then a tenth a milestone."""
-        factor = float(0.1 ** sum(iteration >= step for step in self.milestones))
-        if iteration >= self.warmup_iterations:
-            return factor
-        done = iteration / self.warmup_iterations
-        return factor * (0.001 * (1 - done) + done)
+        return stepped(iteration, self.milestones, self.warmup_iterations)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return box and mask AP of the last weights on the validation images."""

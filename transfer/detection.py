@@ -1,7 +1,8 @@
-"""What all detectors' recipes share: the fields of Mask R-CNN on a ViT, and their checks."""
+"""What all detectors' recipes share: the fields of R-CNN on a ViT, and their checks."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar
 
 from mae_bench.core.recipe import Metric, Resources, require
 
@@ -58,8 +59,6 @@ class DetectionRecipe:
     """Convolutions of the box head, before its one linear layer."""
     box_width: int = 1024
     """Width of the box head's linear layer."""
-    mask_convs: int = 4
-    """Convolutions of the mask head, before its deconvolution."""
     rpn_samples: int = 256
     """Anchors an image that the region proposal loss samples."""
     roi_samples: int = 512
@@ -81,9 +80,28 @@ class DetectionRecipe:
         require(self, "drop_path", "in [0, 1)", 0 <= self.drop_path < 1)
         require(self, "scale_min", "> 0", self.scale_min > 0)
         require(self, "scale_max", f">= {self.scale_min}", self.scale_max >= self.scale_min)
-        for field in ("window_size", "box_convs", "mask_convs"):
+        for field in ("window_size", "box_convs"):
             require(self, field, ">= 0", getattr(self, field) >= 0)
 
     def lr_factor(self, iteration: int) -> float:
         """Return the factor of the learning rate at an iteration counted from 0."""
         raise TypeError(f"{type(self).__name__} has no schedule")
+
+
+def require_simple_pyramid(recipe: Any) -> None:
+    """Raise ValueError naming the field unless milestones and pyramid scales are possible."""
+    steps, scales, end = recipe.milestones, recipe.pyramid_scales, recipe.iterations
+    rising = list(steps) == sorted(set(steps)) and all(0 < step < end for step in steps)
+    require(recipe, "milestones", f"rising and in (0, {end})", rising)
+    halving = all(a == 2 * b for a, b in pairwise(scales))
+    known = bool(scales) and set(scales) <= {4.0, 2.0, 1.0, 0.5}
+    require(recipe, "pyramid_scales", "consecutive among 4, 2, 1, 0.5", halving and known)
+
+
+def stepped(iteration: int, milestones: tuple[int, ...], warmup_iterations: int) -> float:
+    """Return the learning rate's factor: warm-up from 0.001, then a tenth a milestone."""
+    factor = float(0.1 ** sum(iteration >= step for step in milestones))
+    if iteration >= warmup_iterations:
+        return factor
+    done = iteration / warmup_iterations
+    return factor * (0.001 * (1 - done) + done)

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
+from mae_bench.kit.batch_norm import RankBatchNorm
 from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import Encoder
 from mae_bench.kit.evaluation import predict
@@ -71,13 +71,14 @@ class LinearProbe(nn.Module):
     """Linear layers, all started alike, on the frozen pooled token after one BatchNorm.
 
     Several layers share features and BatchNorm, and nothing else: each is trained as if alone.
+    The paper's batch is divided over many GPUs, so the BatchNorm counts the rows of all ranks.
     """
 
     def __init__(self, encoder: Encoder, num_classes: int, num_layers: int = 1) -> None:
         super().__init__()
         self.model = classifier(encoder, num_classes, "cls").requires_grad_(False)
         width = encoder.spec.width
-        self.norm = WholeBatchNorm(width, affine=False, eps=1e-6)
+        self.norm = RankBatchNorm(width, affine=False, eps=1e-6)
         layer = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
@@ -135,32 +136,6 @@ class LinearProbe(nn.Module):
         """Return the classifier that one of the layers makes."""
         self.model.head = nn.Sequential(self.norm, self.layers[index])
         return self.model
-
-
-class WholeBatchNorm(nn.BatchNorm1d):
-    """BatchNorm of features without gradients, its statistics taken over all ranks.
-
-    The batch of 16384 of the paper is divided over many GPUs; each alone would see other features.
-    """
-
-    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
-        """Return the normalised features; in training the running statistics are updated."""
-        world = dist.get_world_size() if dist.is_initialized() else 1
-        if not self.training or world == 1:
-            return super().forward(features)
-        count = len(features) * world
-        mean = _total(features.sum(dim=0)) / count
-        squares = _total((features - mean).square().sum(dim=0))
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(squares / (count - 1), self.momentum)
-        return (features - mean) / (squares / count + self.eps).sqrt()
-
-
-def _total(value: Tensor) -> Tensor:
-    """Return the sum over all ranks."""
-    dist.all_reduce(value)
-    return value
 
 
 def _best(

@@ -29,7 +29,7 @@ def in_ranks() -> bool:
 def check_split(recipe: Recipe, compute: Compute) -> None:
     """Raise ValueError with the possible numbers if the batch cannot be divided as asked."""
     batch_size = getattr(recipe, "batch_size", None)
-    if batch_size is not None and recipe.resources.framework == "torch":
+    if batch_size is not None:
         world = int(os.environ.get("WORLD_SIZE", compute.gpus))
         share, micro = share_of(batch_size, world), compute.micro_batch
         split_batch(batch_size, 0, world, share if micro == "auto" else micro)

@@ -19,9 +19,7 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     `facts` is what the run recorded: its encoder's arch and origin, its data, and under
     `deviations` what else the recipe found to differ, such as a label subset of its own.
     """
-    encoder = facts.get("encoder", {})
-    arch = encoder.get("arch") or getattr(recipe, "arch", "")
-    origin = encoder.get("origin") or recipe.name
+    arch, origin = _encoder(recipe, facts)
     found = []
     if arch not in recipe.published_archs:
         found.append(f"encoder {arch}: no published values for this size")
@@ -36,6 +34,26 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
         if count != expected.get(name, count):
             found.append(f"data has {count} {name}, published {expected[name]}")
     return found + list(facts.get("deviations", [])) or PAPER
+
+
+def values_of(recipe: Recipe, facts: dict[str, Any]) -> str:
+    """Return whose published values the recipe has, such as "vit_base_patch16, supervised".
+
+    Sources give other values for other encoders; empty if it has those of none.
+    """
+    arch, origin = _encoder(recipe, facts)
+    archs = sorted(recipe.published_archs, key=lambda one: one != arch)
+    origins = sorted((*recipe.published_origins, recipe.name), key=lambda one: one != origin)
+    for one in ((a, o) for a in archs for o in origins):
+        if fields_of(type(recipe).published(*one)) == fields_of(recipe):
+            return ", ".join(one)
+    return ""
+
+
+def _encoder(recipe: Recipe, facts: dict[str, Any]) -> tuple[str, str]:
+    """Return size and origin of the encoder that was measured or made."""
+    encoder = facts.get("encoder", {})
+    return encoder.get("arch") or getattr(recipe, "arch", ""), encoder.get("origin") or recipe.name
 
 
 def _text(value: Any) -> str:

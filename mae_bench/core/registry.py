@@ -18,8 +18,11 @@ TASKS: dict[str, str] = {
     "imagenet_partial": "transfer.imagenet_partial:ImagenetPartial",
     "imagenet_robustness": "transfer.imagenet_robustness:ImagenetRobustness",
     "coco_vitdet": "transfer.coco_vitdet:CocoVitDet",
+    "coco_maskrcnn_fpn": "transfer.coco_maskrcnn_fpn:CocoMaskRcnnFpn",
+    "voc_detection": "transfer.voc_detection:VocDetection",
     "ade20k_upernet": "transfer.ade20k_upernet:Ade20kUperNet",
     "voc_classification": "transfer.voc_classification:VocClassification",
+    "voc_segmentation": "transfer.voc_segmentation:VocSegmentation",
 }
 
 

@@ -1,6 +1,7 @@
 """An encoder brought to another image size, or to what a toolbox's ViT can hold."""
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from timm.layers import resize_rel_pos_bias_table
@@ -38,22 +39,29 @@ def at_image_size(encoder: Encoder, image_size: int) -> Encoder:
     return replace(encoder, spec=spec, state=state, history=(*encoder.history, note))
 
 
-def for_toolbox(encoder: Encoder, toolbox: str) -> Encoder:
+def for_toolbox(
+    encoder: Encoder, toolbox: str, relative_positions: Literal["refused", "kept"] = "refused"
+) -> Encoder:
     """Return the same function as a plain ViT: LayerScale folded into what it multiplies.
 
     An absent qkv bias becomes zeros, and a patch size that is no power of two the next one, which
-    is no longer the same function (ViTDet's resized kernel). Raises ValueError for registers and
-    relative positions, which the toolbox's backbone cannot hold without computing something else.
+    is no longer the same function (ViTDet's resized kernel). A backbone that adds relative
+    positions to absolute ones keeps them, absent absolute ones being zeros. Raises ValueError for
+    registers, and for relative positions where a backbone cannot hold them.
     """
     spec = encoder.spec
     if spec.num_registers:
         raise ValueError(f"{toolbox} has no place for the encoder's {spec.num_registers} registers")
-    if spec.relative_positions or not spec.absolute_positions:
+    state, history = dict(encoder.state), encoder.history
+    if relative_positions == "refused" and (spec.relative_positions or not spec.absolute_positions):
         raise ValueError(
             f"{toolbox} has no place for the encoder's relative positions; its backbone takes "
             "absolute ones"
         )
-    state, history = dict(encoder.state), encoder.history
+    if not spec.absolute_positions:
+        rows = int(spec.class_token) + spec.grid**2
+        state["pos_embed"] = torch.zeros(1, rows, spec.width)
+        history = (*history, "absent position embedding set to zeros")
     if spec.layer_scale:
         state = _folded(state, spec.depth)
         history = (*history, "LayerScale folded into attn.proj and mlp.fc2")
@@ -61,7 +69,7 @@ def for_toolbox(encoder: Encoder, toolbox: str) -> Encoder:
         for i in range(spec.depth):
             state[f"blocks.{i}.attn.qkv.bias"] = torch.zeros(3 * spec.width)
         history = (*history, "absent qkv bias set to zeros")
-    plain = replace(spec, layer_scale=False, qkv_bias=True)
+    plain = replace(spec, layer_scale=False, qkv_bias=True, absolute_positions=True)
     return _at_dense_patch_size(replace(encoder, spec=plain, state=state, history=history))
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.compute import read_compute
-from mae_bench.core.fidelity import fidelity
+from mae_bench.core.fidelity import fidelity, values_of
 from mae_bench.core.files import FACTS, write_json
 from mae_bench.core.recipe import Context, Recipe, build
+from mae_bench.kit.loss_figure import loss_figure
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.store import FAILURE, JOB, LOCK, RESULT, SCHEMA, check_metrics, read_result
 from mae_bench.suite.torchrun import run_ranks
@@ -111,12 +112,14 @@ def _attempt(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
         _check_data(folder, job, recipe)
         metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
+        loss_figure(folder)
     except SystemExit:
         _spend(folder, time.time() - started)
         raise
     except Exception as error:
         _spend(folder, time.time() - started)
         _fail(folder, error)
+        loss_figure(folder)
         return 1
     write_json(
         folder / RESULT,
@@ -160,6 +163,7 @@ def _provenance(
         "versions": versions,
         "device": _device(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "values": values_of(recipe, _facts(folder)),
         "facts": _facts(folder),
     }
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mae_bench.core.files import last_progress
 from mae_bench.core.job import Job, Result
+from mae_bench.core.recipe import Metric
 from mae_bench.suite.store import Store
 
 PLAIN_EVERY_S = 30.0
@@ -44,12 +45,26 @@ def job_name(job: Job) -> str:
 
 def result_text(job: Job, result: Result) -> str:
     """Return the metrics with units, and the time."""
-    parts = [
-        f"{metric.title} {result.metrics[metric.name]:.{metric.digits}f}{metric.unit}"
-        for metric in job.recipe.metrics
+    parts = [f"{title} {value}" for title, value in metric_texts(job.recipe.metrics, result)]
+    return ", ".join([*parts, f"in {duration(result.seconds)}"])
+
+
+def metric_texts(metrics: Sequence[Metric], result: Result) -> list[tuple[str, str]]:
+    """Return the title of each metric that the result has, and its value with the unit."""
+    return [
+        (metric.title, f"{result.metrics[metric.name]:.{metric.digits}f}{metric.unit}")
+        for metric in metrics
         if metric.name in result.metrics
     ]
-    return ", ".join([*parts, f"in {duration(result.seconds)}"])
+
+
+def fidelity_lines(result: Result) -> list[str]:
+    """Return how far the result is from what is published, and each deviation in a line."""
+    if isinstance(result.fidelity, str):
+        return [result.fidelity]
+    if not result.fidelity:
+        return ["not noted"]
+    return [f"{len(result.fidelity)} deviations from what is published", *result.fidelity]
 
 
 def duration(seconds: float) -> str:

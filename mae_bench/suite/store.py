@@ -73,19 +73,23 @@ class Store:
 
     def state(self, job: Job) -> JobState:
         """Return the state that the files show now."""
-        folder = self.dir(job)
-        if self.result(job) is not None:
-            return JobState("done")
-        if not folder.is_dir():
-            return JobState("new")
-        holder = lock_holder(folder / LOCK)
-        if holder is not None:
-            return JobState("running", f"process {holder}")
-        try:
-            failure = json.loads((folder / FAILURE).read_text())
-            return JobState("failed", str(failure["message"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return JobState("partial")
+        return state_in(self.dir(job), job.key, job.recipe.metrics)
+
+
+def state_in(folder: Path, key: str, metrics: tuple[Metric, ...]) -> JobState:
+    """Return the state that the files of a job's folder show now."""
+    if read_result(folder / RESULT, key, metrics) is not None:
+        return JobState("done")
+    if not folder.is_dir():
+        return JobState("new")
+    holder = lock_holder(folder / LOCK)
+    if holder is not None:
+        return JobState("running", f"process {holder}")
+    try:
+        failure = json.loads((folder / FAILURE).read_text())
+        return JobState("failed", str(failure["message"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return JobState("partial")
 
 
 def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | None:

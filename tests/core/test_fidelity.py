@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mae_bench.core.fidelity import fidelity
+from mae_bench.core.fidelity import fidelity, values_of
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 
 PAPER_DATA = {"classes": 1000, "images": 1_281_167, "val_images": 50_000}
@@ -12,7 +12,10 @@ def facts(arch="vit_base_patch16", origin="mae", **more):
     return {"encoder": {"arch": arch, "origin": origin}, **more}
 
 
-@pytest.mark.parametrize("name", [*OBJECTIVES, *TASKS])
+PUBLISHED = [name for name in [*OBJECTIVES, *TASKS] if load(name).published_archs]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_values_are_the_papers_and_the_demos_are_not(name):
     cls = load(name)
     arch = cls.published_archs[0]
@@ -62,3 +65,20 @@ def test_a_part_of_coco_is_not_the_papers():
     recipe = load("coco_vitdet").published("vit_base_patch16", "mae")
     counts = {"classes": 80, "images": 1000, "val_images": 5000}
     assert fidelity(recipe, facts(data=counts)) == ["data has 1000 images, published 118287"]
+
+
+def test_the_stamp_says_whose_values_were_used():
+    of = load("coco_vitdet").published
+    supervised = of("vit_large_patch16", "supervised")
+    assert values_of(supervised, facts("vit_large_patch16", "supervised")) == (
+        "vit_large_patch16, supervised"
+    )
+    assert values_of(supervised, facts("vit_small_patch16", "dino")) == (
+        "vit_large_patch16, supervised"
+    )
+    assert values_of(of("vit_base_patch16", "dino"), facts(origin="dino")) == (
+        "vit_base_patch16, mae"
+    )
+    assert values_of(dataclasses.replace(supervised, lr=1.0), facts()) == ""
+    mae = load("mae").published("vit_base_patch16", "")
+    assert values_of(mae, {}) == "vit_base_patch16, mae"

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import FACTS
@@ -17,7 +16,7 @@ from mae_bench.kit.samples import read_samples
 from mae_bench.kit.subsets import held_out, stratified
 from transfer.classification import inputs
 from transfer.imagenet_linear import FACTORS, ImagenetLinear
-from transfer.linear_probe import LinearProbe, WholeBatchNorm, linear_probe, trained_probe
+from transfer.linear_probe import LinearProbe, linear_probe, trained_probe
 
 DRIVE = Path(__file__).with_name("drive.py")
 RECIPE = dataclasses.replace(ImagenetLinear.demo(), epochs=3, warmup_epochs=1, batch_size=8)
@@ -67,15 +66,6 @@ def test_two_ranks_give_the_weights_of_one(tmp_path, ctx, roots, write):
     scores = json.loads((out / "scores.json").read_text())
     assert scores["two"] == scores["one"]
     assert scores["images"] == len(read_samples(roots["imagenet"], "val"))
-
-
-def test_the_whole_batch_norm_is_torchs_on_one_rank():
-    torch.manual_seed(0)
-    own, torchs = WholeBatchNorm(6, affine=False), nn.BatchNorm1d(6, affine=False)
-    for _ in range(3):
-        features = torch.randn(16, 6) * 3 + 1
-        torch.testing.assert_close(own(features), torchs(features))
-    torch.testing.assert_close(own.running_var, torchs.running_var)
 
 
 def test_the_rate_is_chosen_on_training_images_and_said(tmp_path, ctx):

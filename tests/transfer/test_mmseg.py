@@ -1,30 +1,25 @@
+import copy
 import dataclasses
-import json
-import math
-import os
-import signal
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from mae_bench.core.recipe import Context
-from mae_bench.kit.fit import at_image_size, for_toolbox
+from mae_bench.core.compute import Compute
+from mae_bench.kit.machine import Machine
 from mae_bench.kit.pos_embed import resize_pos_embed
+from mae_bench.kit.ranks import Ranks
+from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import VisionTransformer
 from transfer.ade20k_upernet import Ade20kUperNet
-from transfer.mmseg_adapter import segment as engine
-from transfer.mmseg_adapter.data import build_dataset, eval_pipeline, train_loader
-from transfer.mmseg_adapter.model import (
-    build_segmenter,
-    import_mmseg,
-    lr_factor,
-    model_config,
+from transfer.mmseg_adapter.model import build_segmenter, fitted, model_config
+from transfer.mmseg_adapter.rules import (
     parameter_groups,
+    require_rows,
     segmenter_layer,
+    training_dtype,
 )
-from transfer.mmseg_adapter.segment import segment
+from transfer.mmseg_adapter.toolbox import import_mmseg
 
 TINY = dataclasses.replace(
     Ade20kUperNet.demo(),
@@ -41,7 +36,7 @@ TINY = dataclasses.replace(
 
 
 def build(encoder, recipe=TINY):
-    fitting = at_image_size(for_toolbox(encoder, "mmsegmentation"), recipe.crop_size)
+    fitting = fitted(encoder, recipe)
     return build_segmenter(model_config(recipe, fitting, 12), fitting)
 
 
@@ -106,97 +101,184 @@ def test_an_unknown_backbone_parameter_is_refused():
         segmenter_layer("backbone.adapter.weight", 4)
 
 
-def test_mmsegmentations_own_constructor_decays_positions(encoder_of):
-    """The trap that ours avoids; if this fails, upstream has mended it."""
-    import_mmseg()
-    from mmengine.optim import build_optim_wrapper
-
-    model = build(encoder_of())
-    config = {
-        "type": "OptimWrapper",
-        "optimizer": {"type": "AdamW", "lr": 1.0, "weight_decay": 0.05},
-        "constructor": "LayerDecayOptimizerConstructor",
-        "paramwise_cfg": {"num_layers": 4, "layer_decay_rate": 0.5},
-    }
-    groups = build_optim_wrapper(model, config).optimizer.param_groups
-    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
-    assert decay[id(model.backbone.pos_embed)] == 0.05
-
-
-def test_label_zero_is_ignored_and_the_others_move_down(roots):
-    import_mmseg()
-    dataset = build_dataset(roots["ade20k"], "validation", eval_pipeline(TINY))
-    sample = dataset[0]["data_samples"]
-    found = sample.gt_sem_seg.data.squeeze(0).numpy()
-    path = roots["ade20k"] / "annotations" / "validation" / "ADE_val_00000001.png"
-    label = np.asarray(Image.open(path)).astype(int)
-    assert np.array_equal(found, np.where(label == 0, 255, label - 1))
-    assert len(dataset) == 8
-
-
-def test_batches_are_the_same_from_any_start(roots):
-    import_mmseg()
-    whole = list(train_loader(TINY, roots["ade20k"], 3, 0))
-    late = list(train_loader(TINY, roots["ade20k"], 3, 2))
-    assert len(late) == len(whole) - 2
-    for a, b in zip(whole[2:], late, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a["inputs"], b["inputs"], strict=True))
-
-
-def test_the_schedule_warms_up_from_a_millionth_and_falls_to_zero():
-    recipe = Ade20kUperNet()
-    assert lr_factor(recipe, 0) == pytest.approx(1e-6)
-    assert lr_factor(recipe, 1500) == 1.0
-    assert lr_factor(recipe, 80750) == pytest.approx(0.5)
-    assert lr_factor(recipe, 160000) == 0.0
-
-
 def test_taps_deeper_than_the_encoder_are_refused(encoder_of):
     with pytest.raises(ValueError, match="taps must be below the encoder's depth 4"):
         build(encoder_of(), dataclasses.replace(TINY, taps=(3, 5, 7, 11)))
 
 
-def test_a_run_stopped_and_resumed_ends_with_the_same_numbers_and_weights(
-    tmp_path, write, roots, monkeypatch
-):
-    def context(name):
-        (tmp_path / name).mkdir(exist_ok=True)
-        return Context(tmp_path / name, 1, roots["ade20k"], write())
+def test_blocks_after_the_last_tap_do_not_train(encoder_of):
+    model = build(encoder_of(), dataclasses.replace(TINY, taps=(0, 1, 2, 3)))
+    assert all(p.requires_grad for p in model.parameters())
+    deeper = named_spec("vit_smoke_patch8", 64, origin="mae")
+    recipe = dataclasses.replace(TINY, taps=(0, 1, 2, 3))
+    model = build(encoder_of(0, dataclasses.replace(deeper, depth=5)), recipe)
+    still = {n.split(".")[2] for n, p in model.named_parameters() if not p.requires_grad}
+    assert still == {"4"}
+    names = {n for g in parameter_groups(model, recipe, 5) for n in g["names"]}
+    assert not any(name.startswith("backbone.layers.4") for name in names)
 
-    whole = segment(TINY, context("whole"))
-    assert 0 < whole["miou"] <= 100
-    assert math.isfinite(whole["miou"])
-    before = engine.KeeperHook.before_train_iter
-    count = iter(range(100))
 
-    def stop_at_two(self, runner, batch_idx, data_batch=None):
-        if next(count) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        before(self, runner, batch_idx, data_batch)
+def theirs(model, recipe):
+    """Return (learning rate, decay) of every parameter by mmsegmentation's own constructor."""
+    from mmengine.optim import build_optim_wrapper
 
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.KeeperHook, "before_train_iter", stop_at_two)
-        with pytest.raises(SystemExit) as end:
-            segment(TINY, context("cut"))
-    assert end.value.code == 75
-    assert segment(TINY, context("cut")) == whole
-    finals = [
-        torch.load(max((tmp_path / name / "checkpoints").glob("*.pt")), weights_only=True)
-        for name in ("whole", "cut")
-    ]
-    for name, tensor in finals[0]["module"].items():
-        assert torch.equal(tensor, finals[1]["module"][name]), name
-    facts = json.loads((tmp_path / "cut" / "facts.json").read_text())
-    assert len(facts["iou"]) == 12
-    assert (tmp_path / "cut" / "figures" / "segmentations.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "cut" / "config.json").read_text())["model"]["test_cfg"][
-        "stride"
-    ] == [16, 16]
+    optimizer = {"type": "AdamW", "lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    config = {
+        "type": "OptimWrapper",
+        "optimizer": optimizer,
+        "constructor": "LayerDecayOptimizerConstructor",
+        "paramwise_cfg": {"num_layers": 4, "layer_decay_rate": recipe.layer_decay},
+    }
+    groups = build_optim_wrapper(model, config).optimizer.param_groups
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("rules", ["mended", "mmsegmentation"])
+def test_groups_are_mmsegmentations_but_for_position_and_cls_token(encoder_of, rules):
+    recipe = dataclasses.replace(TINY, layer_decay=0.65, training_rules=rules)
+    model = build(encoder_of(), recipe)
+    expected = theirs(model, recipe)
+    groups = parameter_groups(model, recipe, 4)
+    ours = {n: (g["lr"], g["weight_decay"]) for g in groups for n in g["names"]}
+    assert ours.keys() == expected.keys()
+    differing = {n for n in ours if ours[n] != pytest.approx(expected[n], rel=1e-12)}
+    positions = {"backbone.pos_embed", "backbone.cls_token"}
+    assert differing == (positions if rules == "mended" else set())
+    for name in differing:
+        assert (ours[name][1], expected[name][1]) == (0.0, 0.05)
+
+
+def machine(**compute):
+    return Machine(Ranks(0, 1, torch.device("cpu")), Compute(**compute))
+
+
+def test_settings_that_cannot_be_followed_are_refused():
+    for settings in ({"compile": "on"}, {"shard": "fsdp"}, {"precision": "fp16"}):
+        with pytest.raises(ValueError, match=r"leave out|use --precision"):
+            training_dtype(TINY, machine(**settings))
+    slips = dataclasses.replace(TINY, training_rules="mmsegmentation")
+    with pytest.raises(ValueError, match="trains in fp32, and precision is bf16"):
+        training_dtype(slips, machine(precision="bf16"))
+    assert training_dtype(slips, machine()) == torch.float32
+    assert training_dtype(TINY, machine(precision="bf16")) == torch.bfloat16
+    with pytest.raises(ValueError, match="at least 2 images in a forward pass"):
+        require_rows(TINY, 1)
+
+
+def flat(config, prefix=""):
+    """Return every leaf of a config by its dotted name; sequences are compared as tuples."""
+    leaves = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            leaves |= flat(value, name + ".")
+        else:
+            leaves[name] = tuple(value) if isinstance(value, (list, tuple)) else value
+    return leaves
+
+
+def upstream():
+    """Return the config that mmsegmentation ships for MAE on ADE20K."""
+    mmseg = import_mmseg()
+    from mmengine.config import Config
+
+    name = "mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py"
+    return Config.fromfile(str(Path(mmseg.__file__).parent / ".mim" / "configs" / "mae" / name))
+
+
+@pytest.mark.parametrize(
+    ("arch", "differs"),
+    [
+        ("vit_base_patch16", {}),
+        (
+            "vit_large_patch16",
+            {
+                "backbone.embed_dims": 1024,
+                "backbone.num_layers": 24,
+                "backbone.num_heads": 16,
+                "backbone.out_indices": (7, 11, 15, 23),
+                "neck.embed_dim": 1024,
+                "decode_head.in_channels": (1024,) * 4,
+                "decode_head.channels": 1024,
+                "auxiliary_head.in_channels": 1024,
+            },
+        ),
+    ],
+)
+def test_the_model_is_that_of_mmsegmentations_config_field_by_field(arch, differs):
+    recipe = Ade20kUperNet.published(arch, "mae")
+    encoder = dataclasses.make_dataclass("Given", ["spec"])(named_spec(arch, 512, "mae"))
+    ours, expected = flat(model_config(recipe, encoder, 150)), flat(upstream().model)
+    assert expected.pop("pretrained").startswith("./pretrain/")  # load_exactly does it
+    mended = {k: ours.pop(k) for k in list(ours) if k.startswith("data_preprocessor.test_cfg.")}
+    assert mended == {"data_preprocessor.test_cfg.size": (512, 512)}
+    assert ours == expected | differs
+
+
+def test_pipelines_optimiser_and_schedule_are_those_of_mmsegmentations_config():
+    from transfer.mmseg_adapter.data import eval_pipeline, plain_labels, train_pipeline
+    from transfer.mmseg_adapter.resolved import _schedulers
+    from transfer.mmseg_adapter.rules import BETAS
+
+    recipe, config = Ade20kUperNet.published("vit_base_patch16", "mae"), upstream()
+    labels = plain_labels(recipe, 150)
+    plain = [dict(step) for step in config.train_pipeline]
+    assert train_pipeline(recipe, labels, 150) == plain
+    assert eval_pipeline(recipe, labels, 150) == [dict(step) for step in config.test_pipeline]
+    given = config.optim_wrapper
+    assert given.optimizer.to_dict() == {
+        "type": "AdamW",
+        "lr": recipe.lr,
+        "betas": BETAS,
+        "weight_decay": recipe.weight_decay,
+    }
+    assert given.paramwise_cfg.layer_decay_rate == recipe.layer_decay
+    sort = [dict(sorted(one.items())) for one in _schedulers(recipe)]
+    assert sort == [dict(sorted(one.to_dict().items())) for one in config.param_scheduler]
+    assert (config.train_cfg.max_iters, config.train_dataloader.batch_size * 8) == (
+        recipe.iterations,
+        recipe.batch_size,
+    )
+
+
+def test_the_stock_amp_config_trains_in_fp32():
+    """The trap that ours avoids; if this fails, upstream has mended it."""
+    from mmengine.optim import OptimWrapper, build_optim_wrapper
+
+    config = upstream()
+    model = torch.nn.Module()
+    model.backbone = type("MAE", (torch.nn.Linear,), {})(2, 2)
+    wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
+    assert type(wrapper) is OptimWrapper
+    assert config.fp16 == {"loss_scale": "dynamic"}  # which nothing reads
+
+
+def test_the_learning_rate_is_that_of_mmengines_schedulers():
+    from mmengine.optim import LinearLR, PolyLR
+
+    for warmup, iterations in ((1500, 160000), (20, 110), (0, 7), (2, 4)):
+        recipe = dataclasses.replace(
+            Ade20kUperNet(), iterations=iterations, warmup_iterations=warmup
+        )
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        rules = {"begin": warmup, "end": iterations, "by_epoch": False}
+        schedulers = [PolyLR(optimizer, eta_min=0.0, power=1.0, **rules)]
+        if warmup:
+            rules |= {"begin": 0, "end": warmup}
+            schedulers.insert(0, LinearLR(optimizer, start_factor=1e-6, **rules))
+        optimizer.step()
+        for iteration in range(min(iterations, 3000)):
+            found = recipe.lr_factor(iteration)
+            assert found == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+            for scheduler in schedulers:
+                scheduler.step()
+    assert Ade20kUperNet().lr_factor(159999) == 0.0
 
 
 def test_published_values_are_those_of_mmsegmentations_mae_config():
     base = Ade20kUperNet.published("vit_base_patch16", "mae")
-    large = Ade20kUperNet.published("vit_large_patch16", "mae")
+    large = Ade20kUperNet.published("vit_large_patch16", "supervised")
     assert (base.taps, large.taps) == ((3, 5, 7, 11), (7, 11, 15, 23))
     assert (base.iterations, base.batch_size, base.lr, base.layer_decay) == (160000, 16, 1e-4, 0.65)
     assert (base.crop_size, base.stride, base.warmup_iterations) == (512, 341, 1500)

@@ -1,109 +1,165 @@
-"""A detector scored on COCO's validation images, and a picture of what it found."""
+"""A detector scored by COCO's numbers, each test image once whatever the ranks."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
-from PIL import Image
 from pycocotools import mask as coco_mask
-from torch import nn
 
-from mae_bench.core.files import append_metrics, write_json
-from mae_bench.core.recipe import Context
-from mae_bench.kit.decode import read_image
-from mae_bench.kit.pace import Pace
-from transfer.dense_figure import Outline, draw_outlines, side_by_side
-from transfer.detectron2_adapter.data import Split, eval_mapper, read_split
+from mae_bench.core.files import record_facts, write_bytes
+from transfer.detection_figures import detection_figures
+from transfer.detectron2_adapter.data import DetectionData, Split, have_masks, read_split
 
-if TYPE_CHECKING:
-    from transfer.detection import DetectionRecipe
-
-BATCH = 8
-FIGURE_IMAGES = 6
-FIGURE_SCORE = 0.3
+Kind = str
+"""`bbox` or `segm`."""
+METRICS = {"bbox": "box_ap", "segm": "mask_ap"}
+STATS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+"""COCO's 12 numbers in its order."""
 
 
-def evaluate(recipe: "DetectionRecipe", detector: nn.Module, ctx: Context) -> dict[str, float]:
-    """Return box_ap and mask_ap in percent; leave predictions.json and figures/detections.png."""
-    assert ctx.data is not None
-    split = read_split(ctx.data, "val2017")
-    predictions = predict(recipe, detector, split, ctx)
-    write_json(ctx.out / "predictions.json", predictions)
-    save_figure(split, predictions, ctx)
-    return {
-        "box_ap": 100.0 * coco_stats(split, predictions, "bbox")[0],
-        "mask_ap": 100.0 * coco_stats(split, predictions, "segm")[0],
-    }
+@dataclass(frozen=True)
+class Scores:
+    """COCO's numbers of one kind."""
+
+    stats: list[float]
+    """The 12 in [0, 1]; -1 for sizes that do not occur."""
+    per_class: dict[str, float | None]
+    """Category -> AP in percent, None for one without an object."""
+
+    @property
+    def named(self) -> dict[str, float | None]:
+        """Return the 12 by name, in percent; None for sizes that do not occur."""
+        pairs = zip(STATS, self.stats, strict=True)
+        return {name: None if value < 0 else 100.0 * value for name, value in pairs}
 
 
-@torch.no_grad()
-def predict(
-    recipe: "DetectionRecipe", detector: nn.Module, split: Split, ctx: Context
-) -> list[dict[str, Any]]:
-    """Return every detection in COCO's result format, under COCO's category ids."""
-    detector.eval()
-    mapper, pace, found = eval_mapper(recipe), Pace(), []
-    for start in range(0, len(split.records), BATCH):
-        inputs = [mapper(record) for record in split.records[start : start + BATCH]]
-        for one, output in zip(inputs, detector(inputs), strict=True):
+def coco_data(root: Path) -> DetectionData:
+    """Return a COCO-format data set, whose classes are those of its training annotations.
+
+    Raises ValueError if the test annotations have other categories.
+    """
+    train, test = read_split(root, "train"), read_split(root, "val")
+    for what in ("category_ids", "category_names"):
+        if getattr(train, what) != getattr(test, what):
+            raise ValueError(
+                f"{test.annotations} has other categories than {train.annotations}: {what} "
+                f"{getattr(test, what)}, expected {getattr(train, what)}"
+            )
+    masks = have_masks(train.records, train.annotations)
+    return DetectionData(
+        train=train.records,
+        test=test.records,
+        class_names=train.category_names,
+        masks=masks,
+        evaluator=lambda out: CocoEvaluator(test, out, ("bbox", "segm") if masks else ("bbox",)),
+    )
+
+
+class CocoEvaluator(DatasetEvaluator):  # type: ignore[misc] # detectron2 has no types
+    """Gathers what all ranks found and scores it with faster-coco-eval on the first.
+
+    evaluate() leaves predictions.json, the 12 numbers and the AP of each class in facts.json, and
+    figures; it returns box_ap and, with masks, mask_ap in percent, None on the other ranks.
+    """
+
+    def __init__(self, split: Split, out: Path, kinds: tuple[Kind, ...]) -> None:
+        self.split, self.out, self.kinds = split, out, kinds
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was found."""
+        self.images: list[Any] = []
+        self.found: list[dict[str, Any]] = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Take what the model found in some images."""
+        for one, output in zip(inputs, outputs, strict=True):
+            self.images.append(one["image_id"])
             instances = output["instances"].to("cpu")
-            found += instances_to_coco_json(instances, one["image_id"])
-        if pace.log_due():
-            done = f"{start + len(inputs)} of {len(split.records)} images"
-            steps = recipe.iterations
-            append_metrics(ctx.out, step=steps, steps=steps, evaluated=done)
-    for detection in found:
-        detection["category_id"] = split.category_ids[detection["category_id"]]
-    return found
+            for detection in instances_to_coco_json(instances, one["image_id"]):
+                detection["category_id"] = self.split.category_ids[detection["category_id"]]
+                self.found.append(detection)
+
+    def evaluate(self) -> dict[str, float] | None:
+        """Return the metrics on the first rank; every rank must call it."""
+        gathered = comm.gather((self.images, self.found), dst=0)
+        if not comm.is_main_process():
+            return None
+        images = [image for part, _ in gathered for image in part]
+        assert sorted(images) == sorted(one["image_id"] for one in self.split.records)
+        predictions = [detection for _, part in gathered for detection in part]
+        write_bytes(self.out / "predictions.json", json.dumps(predictions).encode())
+        scores = {kind: coco_scores(self.split, predictions, kind) for kind in self.kinds}
+        record_facts(
+            self.out,
+            coco={kind: one.named for kind, one in scores.items()},
+            class_ap={kind: one.per_class for kind, one in scores.items()},
+        )
+        detection_figures(self.split, predictions, scores["bbox"].per_class, self.out)
+        return {METRICS[kind]: 100.0 * one.stats[0] for kind, one in scores.items()}
 
 
-def coco_stats(split: Split, predictions: list[dict[str, Any]], kind: str) -> list[float]:
+def coco_stats(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> list[float]:
     """Return COCO's 12 numbers in [0, 1] for boxes ("bbox") or masks ("segm").
 
     Without any prediction all are 0; COCO's -1 for sizes that do not occur stays -1.
     """
-    if not predictions:
-        return [0.0] * 12
+    return coco_scores(split, predictions, kind).stats
+
+
+def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> Scores:
+    """Return COCO's numbers for boxes ("bbox") or masks ("segm").
+
+    Without any prediction all are 0; COCO's -1 for sizes that do not occur stays -1.
+    """
     truth = COCO(json.loads(split.annotations.read_bytes()))
-    if kind == "segm":  # with a box the area of a detection would be the box's, not the mask's
-        predictions = [{k: v for k, v in one.items() if k != "bbox"} for one in predictions]
+    if not predictions:
+        return Scores([0.0] * 12, _nothing_found(truth, split))
+    found = truth.loadRes(predictions) if kind == "bbox" else _masks(truth, predictions)
     scored = COCOeval_faster(
-        truth, truth.loadRes(predictions), kind, print_function=lambda *_: None
+        truth, found, kind, print_function=lambda *_: None, rle_iou_max_workers=1
     )
     scored.run()
-    return [float(value) for value in scored.stats[:12]]
+    precision = scored.eval["precision"][:, :, :, 0, -1]  # all sizes, 100 detections an image
+    assert list(scored.params.catIds) == list(split.category_ids)
+    per_class = {
+        name: _mean_percent(precision[:, :, i]) for i, name in enumerate(split.category_names)
+    }
+    return Scores([float(value) for value in scored.stats[:12]], per_class)
 
 
-def save_figure(split: Split, predictions: list[dict[str, Any]], ctx: Context) -> None:
-    """Write figures/detections.png: ground truth above, detections of score 0.3 and up below."""
-    columns = []
-    for record in split.records[:FIGURE_IMAGES]:
-        image = read_image(record["file_name"])
-        truth = [
-            _outline(split, split.category_ids[one["category_id"]], one["segmentation"], image)
-            for one in record["annotations"]
-            if not one.get("iscrowd")
+def _masks(truth: Any, predictions: list[dict[str, Any]]) -> Any:
+    """Return detections with the areas of their masks; loadRes takes three times as long."""
+    found = COCO()
+    found.dataset = truth.dataset | {
+        "annotations": [
+            one | {"id": i, "iscrowd": 0, "bbox": [], "area": coco_mask.area(one["segmentation"])}
+            for i, one in enumerate(predictions, start=1)
         ]
-        found = [
-            _outline(split, one["category_id"], one["segmentation"], image)
-            for one in predictions
-            if one["image_id"] == record["image_id"] and one["score"] >= FIGURE_SCORE
-        ]
-        columns.append((draw_outlines(image, truth), draw_outlines(image, found)))
-    path = ctx.out / "figures" / "detections.png"
-    path.parent.mkdir(exist_ok=True)
-    side_by_side(columns, ("truth", "found")).save(path)
+    }
+    found.createIndex()
+    return found
 
 
-def _outline(split: Split, category_id: int, segmentation: Any, image: Image.Image) -> Outline:
-    """Return class index, name and mask of one object."""
-    index = split.category_ids.index(category_id)
-    if isinstance(segmentation, list):
-        segmentation = coco_mask.merge(
-            coco_mask.frPyObjects(segmentation, image.height, image.width)
-        )
-    mask = np.asarray(coco_mask.decode(segmentation), bool)
-    return Outline(index, split.category_names[index], mask)
+def _mean_percent(precision: np.ndarray) -> float | None:
+    """Return the mean of a class's precisions [thresholds, recalls] in percent; None without."""
+    there = precision[precision > -1]
+    return 100.0 * float(there.mean()) if there.size else None
+
+
+def _nothing_found(truth: Any, split: Split) -> dict[str, float | None]:
+    """Return an AP of 0 for each class that has an object, crowds left out as COCO does."""
+    having = {
+        one["category_id"] for one in truth.dataset["annotations"] if not one.get("iscrowd", 0)
+    }
+    pairs = zip(split.category_ids, split.category_names, strict=True)
+    return {name: 0.0 if category_id in having else None for category_id, name in pairs}

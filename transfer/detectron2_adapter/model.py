@@ -1,9 +1,10 @@
-"""What the Mask R-CNN models share: levels, heads, parameter groups, an encoder's weights."""
+"""What the R-CNN models share: levels, heads, parameter groups, an encoder's weights."""
 
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from detectron2 import model_zoo
 from detectron2.config import instantiate
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
 from detectron2.solver.build import get_default_optimizer_params
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 ANCHOR_PER_STRIDE = 8
 """An anchor's side over its level's stride: 32 at stride 4, as in Mask R-CNN with FPN."""
 DROPPED = ("cls_token", "norm.")
-"""ViTDet has neither a cls token nor a final norm."""
+"""The detectors' ViT has neither a cls token nor a final norm."""
+POSITIONS = ("rel_pos_", "relative_position_bias_table")
+"""What a block's attention has that the encoder has not; both start at zero."""
 
 
 def build_detector(config: Any, encoder: Encoder) -> nn.Module:
@@ -28,8 +31,9 @@ def build_detector(config: Any, encoder: Encoder) -> nn.Module:
     detector: nn.Module = instantiate(config)
     # detectron2 fixes this to p5, which is the last level for patch 16 only.
     detector.backbone.top_block.in_feature = config.roi_heads.box_in_features[-1]
-    vit = detector.backbone.net
-    new = tuple(f"blocks.{i}.attn.rel_pos_" for i in range(encoder.spec.depth))
+    vit = vit_of(detector)
+    depth = range(encoder.spec.depth)
+    new = tuple(f"blocks.{i}.attn.{name}" for i in depth for name in POSITIONS)
     load_exactly(vit, encoder.state, new=new, dropped=DROPPED)
     for module in vit.modules():
         if isinstance(module, nn.LayerNorm):
@@ -37,11 +41,21 @@ def build_detector(config: Any, encoder: Encoder) -> nn.Module:
     return detector
 
 
+def vit_of(detector: nn.Module) -> nn.Module:
+    """Return the ViT inside a detector of either pyramid."""
+    backbone: Any = detector.backbone
+    vit: nn.Module = getattr(backbone, "bottom_up", backbone).net
+    return vit
+
+
+def quarter_ends(depth: int) -> list[int]:
+    """Return the last block of each quarter, counted from 0: 2, 5, 8, 11 of 12."""
+    return sorted({depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)} - {-1})
+
+
 def window_blocks(depth: int) -> list[int]:
     """Return the blocks with local attention: all but the last of each quarter."""
-    quarter = depth // 4
-    last = {quarter * (i + 1) - 1 for i in range(4)} if quarter else set(range(depth))
-    return [i for i in range(depth) if i not in last]
+    return [i for i in range(depth) if i not in quarter_ends(depth)]
 
 
 def parameter_groups(
@@ -52,17 +66,35 @@ def parameter_groups(
     `initial_lr` keeps each group's rate, which the schedule multiplies.
     """
     decay = partial(get_vit_lr_decay_rate, lr_decay_rate=recipe.layer_decay, num_layers=depth)
+    everything = getattr(recipe, "decay_all", False)
     groups: list[dict[str, Any]] = get_default_optimizer_params(
         detector,
         base_lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        weight_decay_norm=recipe.weight_decay if getattr(recipe, "decay_norms", False) else 0.0,
+        weight_decay_norm=recipe.weight_decay if everything else 0.0,
         lr_factor_func=decay,
-        overrides={"pos_embed": {"weight_decay": 0.0}},
+        overrides={} if everything else {"pos_embed": {"weight_decay": 0.0}},
     )
     for group in groups:
         group["initial_lr"] = group["lr"]
     return groups
+
+
+def vitdet_config(recipe: "DetectionRecipe", encoder: Encoder) -> Any:
+    """Return detectron2's lazy config of ViTDet with the ViT and the pixels of the encoder."""
+    model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    spec, net = encoder.spec, model.backbone.net
+    net.img_size, net.patch_size = recipe.image_size, spec.patch_size
+    net.embed_dim, net.depth, net.num_heads = spec.width, spec.depth, spec.heads
+    net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
+    net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
+    net.pretrain_img_size = spec.image_size
+    if not spec.class_token:
+        net.pretrain_use_cls_token = False
+    model.pixel_mean, model.pixel_std = (
+        [round(255 * v, 3) for v in values] for values in spec.pixels
+    )
+    return model
 
 
 def set_levels(model: Any, strides: list[int]) -> None:
@@ -79,7 +111,7 @@ def set_levels(model: Any, strides: list[int]) -> None:
 
 
 def set_heads(model: Any, recipe: "DetectionRecipe", num_classes: int) -> None:
-    """Set widths, depths and sample counts of the proposal network and the two heads."""
+    """Set widths, depths and sample counts of the proposal network and the box head."""
     width = recipe.pyramid_width
     proposals, heads = model.proposal_generator, model.roi_heads
     proposals.head.in_channels = width
@@ -92,5 +124,9 @@ def set_heads(model: Any, recipe: "DetectionRecipe", num_classes: int) -> None:
     heads.box_head.fc_dims = [recipe.box_width]
     heads.box_predictor.input_shape.channels = recipe.box_width
     heads.box_predictor.test_topk_per_image = recipe.detections_per_image
-    heads.mask_head.input_shape.channels = width
-    heads.mask_head.conv_dims = [width] * (recipe.mask_convs + 1)
+
+
+def set_mask_head(model: Any, width: int, num_convs: int) -> None:
+    """Set the mask head's width and number of convolutions before its deconvolution."""
+    model.roi_heads.mask_head.input_shape.channels = width
+    model.roi_heads.mask_head.conv_dims = [width] * (num_convs + 1)

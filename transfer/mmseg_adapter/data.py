@@ -1,4 +1,4 @@
-"""ADE20K as mmsegmentation reads it, in an order fixed by the seed."""
+"""Images and label maps as mmsegmentation reads them, in an order fixed by the seed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset
 
 from mae_bench.kit.datasets import BatchesFrom, Order, Place, loader_options
-from mae_bench.kit.layouts import ade_class_names
+from mae_bench.kit.machine import Machine
 from mae_bench.kit.randomness import seed_globals
+from mae_bench.kit.split import Split
+from transfer.mmseg_adapter.labels import LoadLabels
+from transfer.mmseg_adapter.model import ignored_index
+from transfer.segmentation import LabelledImages
 
 if TYPE_CHECKING:
-    from transfer.ade20k_upernet import Ade20kUperNet
+    from transfer.segmentation import Part, SegmentationRecipe
+
+MOST_PLAIN = 254
+"""Classes up to which mmsegmentation's own LoadAnnotations reads every label right."""
 
 
 class SeededScenes(Dataset[Any]):
@@ -18,6 +25,7 @@ class SeededScenes(Dataset[Any]):
 
     def __init__(self, dataset: Any, seed: int) -> None:
         self.dataset = dataset
+        self.metainfo = dataset.metainfo
         self.seed = seed
 
     def __getitem__(self, place: Place) -> Any:
@@ -26,83 +34,128 @@ class SeededScenes(Dataset[Any]):
         return self.dataset[place[1]]
 
 
-def train_loader(recipe: "Ade20kUperNet", root: Path, seed: int, start: int) -> DataLoader[Any]:
-    """Return the batches from iteration `start` on, to the end of the run."""
+def train_loader(
+    dataset: SeededScenes, order: Order, start: int, split: Split, workers: int
+) -> DataLoader[Any]:
+    """Return this rank's micro-batches from iteration `start` on, to the end of the run."""
     from mmengine.dataset import pseudo_collate
 
-    dataset = build_dataset(root, "training", train_pipeline(recipe))
-    steps_per_epoch = max(1, len(dataset) // recipe.batch_size)
-    epochs = -(-recipe.iterations // steps_per_epoch)
-    order = Order(len(dataset), recipe.batch_size, epochs, seed)
     return DataLoader(
-        SeededScenes(dataset, seed),
-        batch_sampler=BatchesFrom(order, start),
+        dataset,
+        batch_sampler=BatchesFrom(order, start, split),
         collate_fn=pseudo_collate,
-        num_workers=loader_options()["num_workers"],
+        **_options(workers),
     )
 
 
-def eval_loader(recipe: "Ade20kUperNet", root: Path) -> DataLoader[Any]:
-    """Return every validation image once, in order; sizes differ, so one a batch."""
+def train_order(recipe: "SegmentationRecipe", num_images: int, seed: int) -> Order:
+    """Return the order of a run of the recipe's iterations."""
+    steps_per_epoch = max(1, num_images // recipe.batch_size)
+    epochs = -(-recipe.iterations // steps_per_epoch)
+    return Order(num_images, recipe.batch_size, epochs, seed)
+
+
+def eval_loader(dataset: Any, machine: Machine) -> DataLoader[Any]:
+    """Return this rank's test images, each once over all ranks; sizes differ, so one a batch.
+
+    mmengine's own sampler repeats images until ranks have equally many.
+    """
     from mmengine.dataset import pseudo_collate
 
-    dataset = build_dataset(root, "validation", eval_pipeline(recipe))
+    ranks = machine.ranks
     return DataLoader(
         dataset,
         batch_size=1,
+        sampler=range(ranks.rank, len(dataset), ranks.world),
         collate_fn=pseudo_collate,
-        num_workers=loader_options()["num_workers"],
+        **_options(machine.compute.workers),
     )
 
 
-def build_dataset(root: Path, split: str, pipeline: list[dict[str, Any]]) -> Any:
-    """Return mmsegmentation's dataset of that split; label 0 is ignored."""
+def build_dataset(recipe: "SegmentationRecipe", root: Path, part: "Part") -> Any:
+    """Return mmsegmentation's dataset of the images to train on or to test on."""
     from mmseg.registry import DATASETS
 
-    return DATASETS.build(
-        {
-            "type": "BaseSegDataset",
-            "data_root": str(root.resolve()),
-            "data_prefix": {
-                "img_path": f"images/{split}",
-                "seg_map_path": f"annotations/{split}",
-            },
-            "img_suffix": ".jpg",
-            "seg_map_suffix": ".png",
-            "reduce_zero_label": True,
-            "metainfo": {"classes": tuple(ade_class_names(root))},
-            "pipeline": pipeline,
-        }
-    )
+    names = recipe.class_names(root)
+    files, make = recipe.split(root, part), train_pipeline if part == "train" else eval_pipeline
+    for path in (files.images, files.labels, *filter(None, (files.names,))):
+        if not path.exists():
+            raise ValueError(f"{recipe.name} needs {path} to {part} on, and it is not there")
+    labels = LoadLabels(recipe.reduce_zero_label, len(names))
+    config = dataset_config(recipe, root, part) | {"pipeline": make(recipe, labels, len(names))}
+    dataset = DATASETS.build(config)
+    if len(dataset) == 0:
+        raise ValueError(f"no images to {part} on in {files.images}")
+    return dataset
 
 
-def train_pipeline(recipe: "Ade20kUperNet") -> list[dict[str, Any]]:
-    """Return random scale, crop, flip and photometric distortion."""
+def dataset_config(recipe: "SegmentationRecipe", root: Path, part: "Part") -> dict[str, Any]:
+    """Return mmengine's config of a split, without its pipeline."""
+    files = recipe.split(root.resolve(), part)
+    return {
+        "type": "BaseSegDataset",
+        "data_prefix": {"img_path": str(files.images), "seg_map_path": str(files.labels)},
+        "ann_file": "" if files.names is None else str(files.names),
+        "img_suffix": image_suffix(files),
+        "seg_map_suffix": ".png",
+        "reduce_zero_label": recipe.reduce_zero_label,
+        "ignore_index": ignored_index(len(recipe.class_names(root))),
+        "metainfo": {"classes": tuple(recipe.class_names(root))},
+    }
+
+
+def image_suffix(files: LabelledImages) -> str:
+    """Return the one suffix of the images; ValueError for several: some would be left out."""
+    found = sorted({path.suffix for path in files.images.iterdir() if path.is_file()})
+    if len(found) != 1:
+        raise ValueError(f"{files.images} must have images of one suffix, got {found}")
+    return found[0]
+
+
+def plain_labels(recipe: "SegmentationRecipe", num_classes: int) -> dict[str, Any]:
+    """Return what reads labels in a config file: mmsegmentation's own where that can."""
+    settings = {"reduce_zero_label": recipe.reduce_zero_label}
+    if num_classes <= MOST_PLAIN:
+        return {"type": "LoadAnnotations", **settings}
+    name = f"{LoadLabels.__module__}.{LoadLabels.__name__}"
+    return {"type": name, **settings, "num_classes": num_classes}
+
+
+def train_pipeline(recipe: "SegmentationRecipe", labels: Any, num_classes: int) -> list[Any]:
+    """Return random scale, crop, flip and photometric distortion; `labels` loads label maps."""
+    crop = {
+        "type": "RandomCrop",
+        "crop_size": (recipe.crop_size, recipe.crop_size),
+        "cat_max_ratio": 0.75,
+    }
+    if num_classes > 255:
+        crop["ignore_index"] = ignored_index(num_classes)
     return [
         {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "reduce_zero_label": True},
+        labels,
         {
             "type": "RandomResize",
             "scale": (recipe.long_side, recipe.short_side),
             "ratio_range": (recipe.scale_min, recipe.scale_max),
             "keep_ratio": True,
         },
-        {
-            "type": "RandomCrop",
-            "crop_size": (recipe.crop_size, recipe.crop_size),
-            "cat_max_ratio": 0.75,
-        },
+        crop,
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PhotoMetricDistortion"},
         {"type": "PackSegInputs"},
     ]
 
 
-def eval_pipeline(recipe: "Ade20kUperNet") -> list[dict[str, Any]]:
+def eval_pipeline(recipe: "SegmentationRecipe", labels: Any, num_classes: int) -> list[Any]:
     """Return the resize of test images; their labels keep their own size."""
     return [
         {"type": "LoadImageFromFile"},
         {"type": "Resize", "scale": (recipe.long_side, recipe.short_side), "keep_ratio": True},
-        {"type": "LoadAnnotations", "reduce_zero_label": True},
+        labels,
         {"type": "PackSegInputs"},
     ]
+
+
+def _options(workers: int) -> dict[str, Any]:
+    """Return the DataLoader's options; packed samples hold no plain tensors to pin."""
+    return loader_options(workers) | {"pin_memory": False}

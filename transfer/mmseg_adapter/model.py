@@ -1,18 +1,16 @@
 """mmsegmentation's UperNet on its MAE backbone, shaped by a recipe and filled with an encoder."""
 
-import importlib
-import logging
-import sys
-import types
+import copy
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
+from mae_bench.kit.fit import at_image_size, for_toolbox
+from transfer.mmseg_adapter.toolbox import import_mmseg
 
 if TYPE_CHECKING:
-    from transfer.ade20k_upernet import Ade20kUperNet
+    from transfer.segmentation import SegmentationRecipe
 
 RENAMED = {
     "norm1": "ln1",
@@ -23,76 +21,54 @@ RENAMED = {
 """Canonical names inside a block -> the MAE backbone's."""
 DROPPED = ("norm.",)
 """The MAE backbone is used without a final norm, as in mmsegmentation's config."""
-IGNORED = 255
+SYNCED = {"type": "SyncBN", "requires_grad": True}
 
 
-class AbsentOps(types.ModuleType):
-    """Stands for mmcv's compiled operators, which mmcv-lite lacks and UperNet does not call."""
+def fitted(encoder: Encoder, recipe: "SegmentationRecipe") -> Encoder:
+    """Return the encoder as the MAE backbone can hold it, at the crop's size.
 
-    def __getattr__(self, name: str) -> Any:
-        """Return a callable that explains itself when called."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-        def absent(*args: Any, **kwargs: Any) -> None:
-            raise ImportError(f"mmcv.ops.{name} needs the full mmcv; pip install 'mmcv>=2.0,<2.2'")
-
-        return absent
-
-
-def import_mmseg() -> types.ModuleType:
-    """Return mmseg, with its compiled operators replaced by AbsentOps where they are missing."""
-    try:
-        importlib.import_module("mmcv.ops")
-    except ImportError:
-        sys.modules["mmcv.ops"] = AbsentOps("mmcv.ops")
-    from mmengine.logging import MMLogger
-    from mmseg.utils import register_all_modules
-
-    register_all_modules(init_default_scope=True)
-    MMLogger.get_current_instance().setLevel(logging.WARNING)  # it would list every tensor
-    return importlib.import_module("mmseg")
+    Raises ValueError for registers, without a cls token, and if it is not as deep as the taps.
+    """
+    plain = for_toolbox(encoder, "mmsegmentation's MAE backbone", relative_positions="kept")
+    if not plain.spec.class_token:
+        raise ValueError("mmsegmentation's MAE backbone has a cls token, and the encoder has none")
+    if recipe.taps[-1] >= plain.spec.depth:
+        raise ValueError(
+            f"{recipe.name}.taps must be below the encoder's depth {plain.spec.depth}, "
+            f"got {recipe.taps}"
+        )
+    return at_image_size(plain, recipe.crop_size)
 
 
-def model_config(recipe: "Ade20kUperNet", encoder: Encoder, num_classes: int) -> dict[str, Any]:
-    """Return the EncoderDecoder's config as mmengine reads it."""
-    width = encoder.spec.width
-    norm = {"type": "SyncBN" if _distributed() else "BN", "requires_grad": True}
-    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False}
-    head = {
-        "num_classes": num_classes,
-        "norm_cfg": norm,
-        "align_corners": False,
-        "dropout_ratio": 0.1,
-    }
+def model_config(
+    recipe: "SegmentationRecipe", encoder: Encoder, num_classes: int
+) -> dict[str, Any]:
+    """Return the EncoderDecoder's config as mmengine reads it; the encoder is a fitted one."""
+    width, crop = encoder.spec.width, (recipe.crop_size, recipe.crop_size)
+    ignored = ignored_index(num_classes)
     return {
         "type": "EncoderDecoder",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
-            "mean": [255 * value for value in encoder.spec.mean],
-            "std": [255 * value for value in encoder.spec.std],
+            "mean": [round(255 * value, 3) for value in encoder.spec.mean],
+            "std": [round(255 * value, 3) for value in encoder.spec.std],
             "bgr_to_rgb": True,
             "pad_val": 0,
-            "seg_pad_val": IGNORED,
-            "size": (recipe.crop_size, recipe.crop_size),
+            "seg_pad_val": ignored,
+            "size": crop,
+            "test_cfg": {"size": crop},  # positions fit no image that is narrower than the window
         },
         "backbone": _backbone(recipe, encoder),
-        "neck": {
-            "type": "Feature2Pyramid",
-            "embed_dim": width,
-            "rescales": [4, 2, 1, 0.5],
-            "norm_cfg": norm,
-        },
-        "decode_head": head
+        "neck": {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5]},
+        "decode_head": _head(recipe, num_classes, 1.0)
         | {
             "type": "UPerHead",
             "in_channels": [width] * 4,
             "in_index": [0, 1, 2, 3],
             "pool_scales": (1, 2, 3, 6),
             "channels": recipe.head_width,
-            "loss_decode": loss | {"loss_weight": 1.0},
         },
-        "auxiliary_head": head
+        "auxiliary_head": _head(recipe, num_classes, recipe.auxiliary_weight)
         | {
             "type": "FCNHead",
             "in_channels": width,
@@ -100,27 +76,41 @@ def model_config(recipe: "Ade20kUperNet", encoder: Encoder, num_classes: int) ->
             "channels": recipe.auxiliary_width,
             "num_convs": 1,
             "concat_input": False,
-            "loss_decode": loss | {"loss_weight": recipe.auxiliary_weight},
         },
         "train_cfg": {},
         "test_cfg": {
             "mode": "slide",
-            "crop_size": (recipe.crop_size, recipe.crop_size),
+            "crop_size": crop,
             "stride": (recipe.stride, recipe.stride),
         },
     }
 
 
+def ignored_index(num_classes: int) -> int:
+    """Return the label in memory of pixels that count for nothing: beyond every class."""
+    return 255 if num_classes <= 255 else 65535
+
+
 def build_segmenter(config: dict[str, Any], encoder: Encoder) -> nn.Module:
-    """Return the segmenter with exactly the encoder's weights in its backbone."""
+    """Return the segmenter with exactly the encoder's weights in its backbone.
+
+    Its BatchNorm is that of one process (see kit/batch_norm.py), its attention is fused. Blocks
+    after the last tap do not train: nothing depends on them.
+    """
     import_mmseg()
     from mmengine.config import ConfigDict
     from mmseg.registry import MODELS
 
-    model: nn.Module = MODELS.build(ConfigDict(config))
+    from transfer.mmseg_adapter.attention import fuse
+
+    alone = copy.deepcopy(config)
+    for part in ("neck", "decode_head", "auxiliary_head"):
+        alone[part]["norm_cfg"] = SYNCED | {"type": "BN"}
+    model: nn.Module = MODELS.build(ConfigDict(alone))
     model.init_weights()  # before the weights: the runner would otherwise overwrite them
-    backbone = model.backbone
-    load_exactly(backbone, backbone_state(encoder), new_tensors(encoder))
+    load_exactly(model.backbone, backbone_state(encoder), new_tensors(encoder))
+    fuse(model.backbone)
+    model.backbone.layers[config["backbone"]["out_indices"][-1] + 1 :].requires_grad_(False)
     return model
 
 
@@ -130,88 +120,52 @@ def backbone_state(encoder: Encoder) -> dict[str, Tensor]:
 
 
 def new_tensors(encoder: Encoder) -> tuple[str, ...]:
-    """Return what the backbone has beyond the encoder: relative positions and unit scales.
+    """Return what the backbone has beyond the encoder: unit scales, and relative positions.
 
-    The relative bias starts at zero and the scales at one, so the backbone computes the ViT.
+    The relative bias starts at zero and the scales at one, so the backbone computes the ViT. Its
+    index of offsets is computed; the table of an encoder that has one is loaded.
     """
-    parts = ("attn.relative_position_", "gamma_1", "gamma_2")
+    table = "index" if encoder.spec.relative_positions else ""
+    parts = (f"attn.relative_position_{table}", "gamma_1", "gamma_2")
     return tuple(f"layers.{i}.{part}" for i in range(encoder.spec.depth) for part in parts)
 
 
-def parameter_groups(model: nn.Module, recipe: "Ade20kUperNet", depth: int) -> list[dict[str, Any]]:
-    """Return groups with their learning rate `lr` and decay; position and cls do not decay.
-
-    mmsegmentation's own constructor compares whole names with 'pos_embed' and 'cls_token', and so
-    decays `backbone.pos_embed`; here they are compared inside the backbone.
-    """
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        layer = segmenter_layer(name, depth)
-        inner = name.removeprefix("backbone.")
-        decays = parameter.ndim > 1 and inner not in ("pos_embed", "cls_token")
-        rate = recipe.lr * recipe.layer_decay ** (depth + 1 - layer)
-        empty = {
-            "params": [],
-            "names": [],
-            "lr": rate,
-            "initial_lr": rate,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-        }
-        group = groups.setdefault((layer, decays), empty)
-        group["params"].append(parameter)
-        group["names"].append(name)
-    return list(groups.values())
+def _head(recipe: "SegmentationRecipe", num_classes: int, weight: float) -> dict[str, Any]:
+    """Return what the configs of the two heads share."""
+    ignored = ignored_index(num_classes)
+    return {
+        "num_classes": num_classes,
+        "norm_cfg": SYNCED,
+        "align_corners": False,
+        "dropout_ratio": recipe.head_dropout,
+        "loss_decode": {
+            "type": "CrossEntropyLoss",
+            "use_sigmoid": False,
+            "loss_weight": weight,
+        },
+        **({"ignore_index": ignored} if ignored != 255 else {}),
+    }
 
 
-def segmenter_layer(name: str, depth: int) -> int:
-    """Return 0 for the embeddings, i+1 for block i, depth+1 for neck and heads.
-
-    Raises ValueError for a backbone parameter that is neither.
-    """
-    if not name.startswith("backbone."):
-        return depth + 1
-    first, *rest = name.removeprefix("backbone.").split(".")
-    if first in ("cls_token", "pos_embed", "patch_embed"):
-        return 0
-    if first == "layers" and 0 <= int(rest[0]) < depth:
-        return int(rest[0]) + 1
-    raise ValueError(f"no layer for the segmenter's parameter {name!r}")
-
-
-def lr_factor(recipe: "Ade20kUperNet", iteration: int) -> float:
-    """Return the factor of the learning rate: linear warm-up from 1e-6, then linearly to 0."""
-    if iteration < recipe.warmup_iterations:
-        done = iteration / recipe.warmup_iterations
-        return 1e-6 * (1 - done) + done
-    rest = recipe.iterations - recipe.warmup_iterations
-    return 1.0 - (iteration - recipe.warmup_iterations) / rest
-
-
-def _backbone(recipe: "Ade20kUperNet", encoder: Encoder) -> dict[str, Any]:
-    """Return the config of mmsegmentation's MAE backbone for that encoder.
-
-    The encoder is at the crop's size, and plain (see kit/fit.py).
-    """
+def _backbone(recipe: "SegmentationRecipe", encoder: Encoder) -> dict[str, Any]:
+    """Return the config of mmsegmentation's MAE backbone for that encoder."""
     spec = encoder.spec
-    if not spec.class_token:
-        raise ValueError("mmsegmentation's MAE backbone has a cls token, and the encoder has none")
-    if recipe.taps[-1] >= spec.depth:
-        raise ValueError(
-            f"ade20k_upernet.taps must be below the encoder's depth {spec.depth}, got {recipe.taps}"
-        )
     return {
         "type": "MAE",
-        "img_size": spec.image_size,
+        "img_size": (spec.image_size, spec.image_size),
         "patch_size": spec.patch_size,
+        "in_channels": 3,
         "embed_dims": spec.width,
         "num_layers": spec.depth,
         "num_heads": spec.heads,
         "mlp_ratio": 4,
         "init_values": 1.0,
+        "attn_drop_rate": 0.0,
         "drop_path_rate": recipe.drop_path,
         "out_indices": list(recipe.taps),
         "norm_cfg": {"type": "LN", "eps": spec.norm_eps},
-        "final_norm": False,
+        "act_cfg": {"type": "GELU"},
+        "norm_eval": False,
     }
 
 
@@ -226,9 +180,3 @@ def _renamed(name: str) -> str:
         if rest.startswith(ours + "."):
             rest = theirs + rest[len(ours) :]
     return f"layers.{block}.{rest}"
-
-
-def _distributed() -> bool:
-    """Return whether more than one process trains, which SyncBN needs."""
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return ready and torch.distributed.get_world_size() > 1

@@ -73,9 +73,9 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
 
 
 def compute_of(job: Job, ground: Ground) -> Compute:
-    """Return the site's settings; jobs of the toolboxes and those without training take one GPU."""
-    needs, compute = job.recipe.resources, ground.site.compute
-    return compute if needs.framework == "torch" and needs.gpus else replace(compute, gpus=1)
+    """Return the site's settings; jobs without training take one GPU."""
+    compute = ground.site.compute
+    return compute if job.recipe.resources.gpus else replace(compute, gpus=1)
 
 
 def default_parallel(gpus: int = 1) -> int:

@@ -1,0 +1,277 @@
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import LazyConfig, instantiate
+from detectron2.engine import HookBase
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from torch import nn
+
+from mae_bench.core.compute import Compute, write_compute
+from mae_bench.core.recipe import Context
+from mae_bench.kit.fit import for_toolbox
+from mae_bench.kit.keeper import ALONE
+from mae_bench.kit.split import Split
+from transfer.coco_vitdet import CocoVitDet
+from transfer.detectron2_adapter import detect as engine
+from transfer.detectron2_adapter.data import TrainFeed, have_masks, read_split
+from transfer.detectron2_adapter.detect import detect
+from transfer.detectron2_adapter.evaluation import coco_data
+from transfer.detectron2_adapter.model import build_detector
+from transfer.detectron2_adapter.parts import attempt, batch_norm_deviations
+from transfer.detectron2_adapter.vitdet import model_config
+
+TINY = dataclasses.replace(
+    CocoVitDet.demo(),
+    image_size=64,
+    iterations=4,
+    milestones=(3,),
+    warmup_iterations=1,
+    batch_size=4,
+    pyramid_width=16,
+    box_width=16,
+    rpn_proposals=20,
+    detections_per_image=5,
+)
+
+
+@pytest.fixture
+def job(tmp_path, roots, write):
+    """Return a function: name, recipe and settings -> what detect() takes."""
+
+    def make(name, recipe=TINY, **compute):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        write_compute(out, Compute(**compute))
+        return recipe, Context(out, 1, roots["coco"], write()), model_config
+
+    return make
+
+
+def newest(ctx):
+    return torch.load(max((ctx.out / "checkpoints").glob("step-*.pt")), weights_only=True)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def gradients(ctx):
+    """Return parameter -> its gradient in the one step taken: Adam's first moment is a tenth."""
+    config, state = LazyConfig.load(str(ctx.out / "config.yaml")), newest(ctx)["optimizer"]["state"]
+    names = [name for group in config.optimizer_groups for name in group.params]
+    return {name: 10 * state[i]["exp_avg"] for i, name in enumerate(names)}
+
+
+def test_parts_add_up_to_the_gradient_of_the_whole_batch(job):
+    """For the proposal network, all of whose anchors are kept: its loss is a mean over images.
+
+    The heads' losses are means over what was sampled in a part, in detectron2 as on its GPUs, so
+    theirs agree only roughly.
+    """
+    recipe = dataclasses.replace(
+        TINY, iterations=1, milestones=(), warmup_iterations=0, rpn_samples=10_000
+    )
+    found = {}
+    for name, micro in (("whole", 4), ("parts", 1)):
+        words = job(name, recipe, micro_batch=micro)
+        detect(*words)
+        found[name] = gradients(words[1])
+        assert read(words[1].out / "facts.json")["training"]["micro_batch"] == micro
+    compared = [name for name in found["whole"] if name.startswith("proposal_generator")]
+    assert len(compared) >= 6
+    for name in compared:
+        whole, parts = found["whole"][name], found["parts"][name]
+        torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
+    whole, parts = (found[n]["roi_heads.box_head.fc1.weight"].flatten() for n in found)
+    assert torch.nn.functional.cosine_similarity(whole, parts, dim=0) > 0.9
+
+
+def test_batches_are_the_same_images_whatever_the_split(roots):
+    data = coco_data(roots["coco"])
+    whole = list(TrainFeed(TINY, data, 3).batches(0))
+    late = list(TrainFeed(TINY, data, 3).batches(2))
+    assert len(whole) == 6
+    for batch, again in zip(whole[2:], late, strict=True):
+        assert [one["image_id"] for one in batch] == [one["image_id"] for one in again]
+        assert torch.equal(batch[0]["image"], again[0]["image"])
+    shares = [list(TrainFeed(TINY, data, 3).batches(0, Split(4, r, 2, 1))) for r in (0, 1)]
+    for step, batch in enumerate(whole):
+        joined = [
+            one for share in shares for part in share[2 * step : 2 * step + 2] for one in part
+        ]
+        for one, other in zip(batch, joined, strict=True):
+            assert torch.equal(one["image"], other["image"])
+            assert torch.equal(one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor)
+    assert all("instances" in one for batch in whole for one in batch)
+
+
+def test_category_gaps_close_and_open_again(roots):
+    split = read_split(roots["coco"], "val")
+    assert split.category_ids == (1, 2, 4, 7, 11, 13, 18, 27)
+    classes = {a["category_id"] for r in split.records for a in r["annotations"]}
+    assert classes <= set(range(8))
+
+
+def test_images_without_an_object_are_left_out_of_training_alone(roots):
+    data = coco_data(roots["coco"])
+    records = [dict(one) for one in data.train]
+    records[0]["annotations"] = []
+    records[1]["annotations"] = [one | {"iscrowd": 1} for one in records[1]["annotations"]]
+    gone = {records[0]["image_id"], records[1]["image_id"]}
+    feed = TrainFeed(TINY, dataclasses.replace(data, train=records), 3)
+    assert feed.num_images == len(records) - 2
+    seen = {one["image_id"] for batch in feed.batches(0) for one in batch}
+    assert not gone & seen
+    empty = [one | {"annotations": []} for one in records]
+    with pytest.raises(ValueError, match="none of the 12 training images has an object"):
+        TrainFeed(TINY, dataclasses.replace(data, train=empty), 3)
+
+
+def test_masks_of_some_objects_only_are_refused(roots, tmp_path):
+    records = read_split(roots["coco"], "train").records
+    assert have_masks(records, tmp_path)
+    del records[3]["annotations"][0]["segmentation"]
+    with pytest.raises(ValueError, match=r"1 of \d+ objects have no mask"):
+        have_masks(records, tmp_path)
+
+
+def test_a_mask_task_refuses_data_with_boxes_alone(job, roots):
+    data = dataclasses.replace(coco_data(roots["coco"]), masks=False)
+    with pytest.raises(ValueError, match="boxes only, but coco_vitdet needs masks"):
+        detect(*job("boxes"), data)
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ({"compile": "on"}, "it is not compiled; use --compile auto or off"),
+        ({"shard": "fsdp"}, "use --shard ddp"),
+        ({"micro_batch": 3}, "a micro-batch of 3 does not divide the 4 images"),
+    ],
+)
+def test_what_a_detector_cannot_do_is_refused(job, compute, message):
+    with pytest.raises(ValueError, match=message):
+        detect(*job("refused", **compute))
+
+
+def test_detectron2_alone_predicts_the_same_from_what_is_left(job, roots):
+    words = job("left", dataclasses.replace(TINY, detections_per_image=20))
+    detect(*words)
+    config = LazyConfig.load(str(words[1].out / "config.yaml"))
+    model = instantiate(config.model).eval()
+    left = DetectionCheckpointer(model).load(str(words[1].out / "model_final.pth"))
+    assert set(left) == {"__author__"} or not left.get("model")
+    mapper, split, found = instantiate(config.dataloader.test.mapper), None, []
+    split = read_split(roots["coco"], "val")
+    for record in split.records:
+        mapped = mapper(record)
+        with torch.no_grad():
+            output = model([mapped])[0]["instances"]
+        found += instances_to_coco_json(output, record["image_id"])
+    for one in found:
+        one["category_id"] = split.category_ids[one["category_id"]]
+    ours = read(words[1].out / "predictions.json")
+    assert len(ours) > 0
+    assert json.loads(json.dumps(found)) == ours
+    schedule = instantiate(config.lr_multiplier)
+    assert [schedule(i / 4) for i in range(4)] == [TINY.lr_factor(i) for i in range(4)]
+    config.optimizer.params.detector = model
+    groups = instantiate(config.optimizer).param_groups
+    assert [g["weight_decay"] for g in groups] == [g.weight_decay for g in config.optimizer_groups]
+    assert [len(g["params"]) for g in groups] == [len(g.params) for g in config.optimizer_groups]
+
+
+class StopAt(HookBase):
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_scaler_of_half_precision_survives_a_stop(job, monkeypatch):
+    recipe = dataclasses.replace(TINY, iterations=2, milestones=(), batch_size=2)
+    whole, cut = (job(name, recipe, precision="fp16") for name in ("whole", "cut"))
+    detect(*whole)
+    register = engine.PartsTrainer.register_hooks
+    with monkeypatch.context() as patch:
+        stop = lambda self, hooks: register(self, [StopAt(0), *hooks])  # noqa: E731
+        patch.setattr(engine.PartsTrainer, "register_hooks", stop)
+        with pytest.raises(SystemExit) as end:
+            detect(*cut)
+    assert end.value.code == 75
+    assert newest(cut[1])["step"] == 1
+    detect(*cut)
+    one, other = newest(whole[1]), newest(cut[1])
+    scaler = one["extra"]["trainer"]["grad_scaler"]
+    assert scaler == other["extra"]["trainer"]["grad_scaler"]
+    assert scaler["_growth_tracker"] == 2 or scaler["scale"] < 2**16
+    for name, tensor in one["module"].items():
+        assert torch.equal(tensor, other["module"][name]), name
+    assert read(cut[1].out / "facts.json")["training"]["precision"] == "float16"
+
+
+def test_losses_that_are_not_finite_stay_out_of_the_weights_and_end_the_run(job, monkeypatch):
+    built = []
+
+    def broken(config, encoder):
+        detector = build_detector(config, encoder)
+        nn.init.constant_(detector.roi_heads.mask_head.predictor.bias, torch.nan)
+        built.append((detector, {n: p.clone() for n, p in detector.named_parameters()}))
+        return detector
+
+    monkeypatch.setattr(engine, "build_detector", broken)
+    with pytest.raises(
+        ValueError, match=r"diverged: 2 losses in a row.*step 2,.*lower the learning"
+    ):
+        detect(*job("diverged", nonfinite=2))
+    detector, before = built[0]
+    for name, parameter in detector.named_parameters():
+        assert torch.equal(parameter, before[name]) or "predictor.bias" in name, name
+
+
+def test_a_learning_rate_that_is_far_too_high_ends_with_the_step_and_advice(job):
+    recipe = dataclasses.replace(TINY, lr=1e20, warmup_iterations=0)
+    with pytest.raises(ValueError, match=r"diverged in step 2: .*Lower the learning rate"):
+        detect(*job("high", recipe))
+
+
+def test_trying_what_fits_leaves_no_trace(encoder_of):
+    fitting = for_toolbox(encoder_of(), "detectron2")
+    detector = build_detector(model_config(TINY, fitting, 8), fitting).eval()
+    detector.extra = nn.BatchNorm2d(16)
+    before = {n: t.clone() for n, t in detector.state_dict().items()}
+    attempt(detector, TINY, 2, ALONE)
+    assert not detector.training
+    assert all(parameter.grad is None for parameter in detector.parameters())
+    assert all(torch.equal(t, before[n]) for n, t in detector.state_dict().items())
+
+
+def test_batch_norm_over_less_than_the_batch_is_a_deviation():
+    normed = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert batch_norm_deviations(normed, Split(64, 0, 2, 4)) == [
+        "BatchNorm over 8 images, published 64"
+    ]
+    assert batch_norm_deviations(normed, Split(64, 0, 2, 32)) == []
+    assert batch_norm_deviations(nn.LayerNorm(4), Split(64, 0, 2, 4)) == []
+
+
+def test_another_recipe_does_not_continue_the_run(job):
+    detect(*job("mine"))
+    other = dataclasses.replace(TINY, lr=1e-5)
+    with pytest.raises(ValueError, match=r"of another run: lr: 0\.0008 in the checkpoint, 1e-05"):
+        detect(*job("mine", other))
+    assert np.isfinite(detect(*job("mine", other, force=True))["box_ap"])
+
+
+def test_an_image_that_is_not_scored_is_seen(job, roots):
+    data = coco_data(roots["coco"])
+    with pytest.raises(AssertionError):
+        detect(*job("fewer"), dataclasses.replace(data, test=data.test[:7]))
