@@ -21,6 +21,7 @@ TASKS: dict[str, str] = {
     "coco_maskrcnn_fpn": "transfer.coco_maskrcnn_fpn:CocoMaskRcnnFpn",
     "voc_detection": "transfer.voc_detection:VocDetection",
     "ade20k_upernet": "transfer.ade20k_upernet:Ade20kUperNet",
+    "voc_classification": "transfer.voc_classification:VocClassification",
     "voc_segmentation": "transfer.voc_segmentation:VocSegmentation",
 }
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,9 +25,16 @@ SIZES = DemoData(
 )
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("audits") / "demo"
+    make_demo(root, SIZES)
+    return root
+
+
 @pytest.fixture
-def roots(tmp_path):
-    make_demo(tmp_path / "demo", SIZES)
+def roots(made, tmp_path):
+    shutil.copytree(made, tmp_path / "demo")
     return demo_roots(tmp_path / "demo")
 
 

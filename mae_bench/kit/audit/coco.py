@@ -56,6 +56,8 @@ def coco_faults(root: Path, progress: Progress) -> Iterator[Fault]:
             (c["id"], c["name"]) for c in content["categories"] if _full("categories", c)
         }
         yield from _annotation_faults(content["annotations"], known)
+        if split == "val":
+            yield from _unmatched(content["annotations"], known.file)
         images = [image for image in content["images"] if _full("images", image)]
         yield from inspected(partial(_image_faults, where), images, progress)
     if len(categories) == 2 and categories["train"] != categories["val"]:
@@ -119,6 +121,16 @@ def _annotation_faults(annotations: list[Any], known: Known) -> Iterator[Fault]:
             if fault is not None:
                 kind, found, fatal = fault
                 yield Fault(kind, f"{where} of image {one['image_id']} has {found}", fatal)
+
+
+def _unmatched(annotations: list[Any], file: str) -> Iterator[Fault]:
+    """Yield annotations that the evaluation would count as not found, however well they are.
+
+    It notes matches by id, and 0 stands for none.
+    """
+    for one in annotations:
+        if _full("annotations", one) and one["id"] == 0:
+            yield Fault("annotations with id 0, which no detection can match", f"{file}: id 0")
 
 
 def box_fault(box: Any, size: Size) -> Finding | None:

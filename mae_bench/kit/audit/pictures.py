@@ -9,22 +9,23 @@ from PIL import Image
 
 from mae_bench.kit.audit.problems import Fault
 
-IGNORED = 255
-"""Label of pixels that count for nothing, whatever the classes."""
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What a whole file of that format has near its end."""
 TAIL = 1024
 ORIENTATION = 0x0112
 """The EXIF tag by which cameras turn pictures."""
 TURNED = (5, 6, 7, 8)
-INDEX_MODES = ("L", "P", "I", "I;16")
+INDEX_MODES = ("1", "L", "P", "I", "I;16")
 UNREADABLE = "unreadable images"
 UNREADABLE_MAPS = "unreadable label maps"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its label map, whose values may be up to `most`."""
+    """An image and its label map, whose values may be up to `most`.
+
+    Besides, 255 is a label that counts for nothing, or 65535 where 255 is a class.
+    """
 
     image: Path
     labels: Path
@@ -91,7 +92,8 @@ def _label_faults(pair: Pair, labels: Image.Image, size: tuple[int, int] | None)
         kind = "label maps of another size than their image"
         found = " and ".join(f"{width} x {height}" for width, height in (labels.size, size))
         faults.append(Fault(kind, f"{pair.labels}: {found} pixels"))
-    wrong = [v for v in _values(labels) if not 0 <= v <= pair.most and v != IGNORED]
+    ignored = 255 if pair.most < 255 else 65535
+    wrong = [v for v in _values(labels) if not 0 <= v <= pair.most and v != ignored]
     if wrong:
         kind = "label maps with labels above the class count"
         found = ", ".join(map(str, wrong[:3]))

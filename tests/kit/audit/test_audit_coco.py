@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from mae_bench.kit.audit.coco import box_fault
 from mae_bench.kit.audit.outlines import outline_fault, unpacked
@@ -134,6 +136,30 @@ def test_lists_with_wrong_entries_do_not_hide_other_faults(root, train, problems
     assert found["ids given twice in images"].count == 1
     assert found["entries of categories without what they need"].count == 1
     assert found["entries of annotations without what they need"].count == 2
+
+
+def test_an_annotation_numbered_0_is_refused_where_its_evaluation_would_miss_it(
+    root, train, problems_of, edit_json
+):
+    edit_json(train, lambda content: content["annotations"][0].update(id=0))
+    assert problems_of("coco", root) == {}
+    val = root / "annotations" / "instances_val2017.json"
+    edit_json(val, lambda content: content["annotations"][0].update(id=0))
+    (problem,) = problems_of("coco", root).values()
+    assert problem.fatal
+    assert problem.kind == "annotations with id 0, which no detection can match"
+    truth = COCO(str(val))
+    found = [
+        {"image_id": one["image_id"], "category_id": one["category_id"], "bbox": one["bbox"]}
+        | {"score": 1.0}
+        for one in truth.dataset["annotations"]
+        if not one["iscrowd"]
+    ]
+    scored = COCOeval(truth, truth.loadRes(found), "bbox")
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    assert scored.stats[0] < 1  # the truth itself does not score 100
 
 
 def test_splits_of_other_categories_are_found(root, train, problems_of, edit_json):

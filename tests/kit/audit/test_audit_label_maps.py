@@ -59,6 +59,22 @@ def test_the_highest_label_is_one_less_where_zero_is_a_class(root, problems_of):
     assert "has label 12, expected at most 11" in problem.line
 
 
+def test_with_more_than_254_classes_255_is_one_and_65535_counts_for_nothing(root, problems_of):
+    (root / "objectInfo150.txt").unlink()
+    (root / "classes.txt").write_text("".join(f"class {n}\n" for n in range(300)))
+    paths = sorted((root / "annotations" / "validation").iterdir())
+    for path, value in zip(paths[:3], (300, 65535, 301), strict=True):
+        Image.fromarray(np.full((48, 48), value, np.uint16)).save(path)
+    (problem,) = problems_of("ade20k", root).values()
+    assert problem.first == (f"{paths[2]} has label 301, expected at most 300",)
+
+
+def test_maps_of_one_bit_have_labels_0_and_1(root, problems_of):
+    path = next((root / "annotations" / "validation").iterdir())
+    Image.new("1", (48, 48), 1).save(path)
+    assert problems_of("ade20k", root) == {}
+
+
 def test_a_missing_folder_and_class_list_are_named(root, problems_of):
     (root / "images" / "training").rename(root / "images" / "train")
     assert str(root / "images" / "training") in problems_of("ade20k", root)["missing folders"].line
