@@ -130,7 +130,7 @@ def test_a_missed_object_is_dashed_and_one_found_has_its_colour(tmp_path, split)
         out.mkdir()
         detection_figures(split, found, PER_CLASS, out)
         picture = np.asarray(Image.open(out / "figures" / "detections.png"))
-        half = picture.shape[1] // 2
+        half = 10 + 305 + 2  # margin, panel, half the gap
         pixels[name] = [
             int((part == colour(0)).all(axis=-1).sum()) for part in np.split(picture, [half], 1)
         ]
