@@ -72,8 +72,8 @@ def detection_figures(
     """Draw detections.png, detections_best.png, detections_worst.png and classes.png.
 
     `predictions` are COCO results under the split's category ids, with masks or boxes alone;
-    `per_class` is each class's `metric` in percent, None if it does not occur. They go to figures/ in
-    the job's folder `out`. What cannot be drawn is a warning, never an error.
+    `per_class` is each class's `metric` in percent, None if it does not occur. They go to figures/
+    in the job's folder `out`. What cannot be drawn is a warning, never an error.
     """
     scenes: list[Scene] = []
     for name, selection in SELECTIONS.items():
