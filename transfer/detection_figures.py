@@ -67,12 +67,13 @@ def detection_figures(
     predictions: Sequence[dict[str, Any]],
     per_class: Mapping[str, float | None],
     out: Path,
+    metric: str = "box AP",
 ) -> None:
     """Draw detections.png, detections_best.png, detections_worst.png and classes.png.
 
     `predictions` are COCO results under the split's category ids, with masks or boxes alone;
-    `per_class` is each class's box AP in percent, None if it does not occur. They go to figures/ in
-    the job's folder `out`. What cannot be drawn is a warning, never an error.
+    `per_class` is each class's `metric` in percent, None if it does not occur. They go to figures/
+    in the job's folder `out`. What cannot be drawn is a warning, never an error.
     """
     scenes: list[Scene] = []
     for name, selection in SELECTIONS.items():
@@ -84,7 +85,7 @@ def detection_figures(
             heading = Heading(selection.shows, RULE)
             write_picture(path, sheet(heading, exhibits, selection.height), selection.shows)
     with drawing(out, "classes.png") as path:
-        class_figure(path, "box AP", per_class)
+        class_figure(path, metric, per_class)
 
 
 def fixed(scenes: Sequence[Scene]) -> Sequence[Scene]:

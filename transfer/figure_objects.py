@@ -65,13 +65,23 @@ def _area(box: Box) -> float:
 
 def _tint(picture: Image.Image, mask: np.ndarray, tone: tuple[int, int, int]) -> None:
     """Tint the mask's pixels, and draw its edge in the full colour."""
-    larger = picture.width > mask.shape[1]
-    method = Image.Resampling.BICUBIC if larger else Image.Resampling.BOX
-    area = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, method)
+    whole = Image.fromarray(mask.astype(np.uint8) * 255)
+    bounds = whole.getbbox()
+    if bounds is None:
+        return
+    scale = np.divide(picture.size, whole.size)
+    first = np.maximum(np.floor(bounds[:2] * scale) - 2, 0).astype(int)
+    last = np.minimum(np.ceil(bounds[2:] * scale) + 2, picture.size).astype(int)
+    source = (*(first / scale), *np.minimum(last / scale, whole.size))
+    method = Image.Resampling.BICUBIC if scale[0] > 1 else Image.Resampling.BOX
+    width, height = last - first
+    area = whole.resize((int(width), int(height)), method, box=source)
     area = area.point(lambda value: min(max(4 * (value - 128) + 128, 0), 255))  # a sharper edge
     edge = ImageChops.subtract(area, area.filter(ImageFilter.MinFilter(3)))
-    picture.paste(tone, mask=area.point(lambda value: int(TINT * value)))
-    picture.paste(tone, mask=edge)
+    corner = (int(first[0]), int(first[1]))
+    place = (*corner, corner[0] + area.width, corner[1] + area.height)
+    picture.paste(tone, place, area.point(lambda value: int(TINT * value)))
+    picture.paste(tone, place, edge)
 
 
 def _scaled(box: Box, scale: tuple[float, float], size: Size) -> Box:

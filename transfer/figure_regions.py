@@ -15,9 +15,7 @@ LETTERS = 12
 
 def draw_regions(labels: np.ndarray, names: Sequence[str], size: Size) -> Image.Image:
     """Return a map of class indices [height, width] in colours at that size."""
-    seen = np.unique(labels)
-    if ((seen >= len(names)) & (seen != IGNORED)).any() or (seen < 0).any():
-        raise ValueError(f"a label is {seen[seen != IGNORED].max()} of {len(names)} classes")
+    classes_in(labels, len(names))
     small = np.asarray(
         Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
     )
@@ -32,6 +30,15 @@ def draw_regions(labels: np.ndarray, names: Sequence[str], size: Size) -> Image.
         if index != IGNORED:
             _name(pen, small == index, int(index), names[int(index)])
     return picture
+
+
+def classes_in(labels: np.ndarray, count: int) -> list[int]:
+    """Return the classes that occur in a label map; ValueError for one that is none of `count`."""
+    seen = [int(label) for label in np.unique(labels) if label != IGNORED]
+    for label in seen:
+        if not 0 <= label < count:
+            raise ValueError(f"a label is {label}; it must be 0 to {count - 1}, or {IGNORED}")
+    return seen
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:

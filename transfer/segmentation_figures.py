@@ -10,7 +10,7 @@ from PIL import Image
 from mae_bench.kit.decode import read_image
 from mae_bench.kit.figures import drawing, write_picture
 from transfer.class_figure import class_figure
-from transfer.figure_regions import IGNORED, draw_regions
+from transfer.figure_regions import classes_in, draw_regions
 from transfer.figure_sheet import Exhibit, Heading, Size, sheet
 
 ReadLabels = Callable[[Path], np.ndarray]
@@ -58,8 +58,8 @@ def segmentation_figures(
                 raise ValueError("there are no images to draw")
             maps = [(read_truth(one.truth), read_labels(one.prediction)) for one in chosen]
             exhibits = [_exhibit(one, *both, names) for one, both in zip(chosen, maps, strict=True)]
-            seen = np.unique(np.concatenate([np.unique(part) for both in maps for part in both]))
-            legend = [(int(i), names[int(i)]) for i in seen if i != IGNORED]
+            seen = {i for both in maps for part in both for i in classes_in(part, len(names))}
+            legend = [(i, names[i]) for i in sorted(seen)]
             picture = sheet(Heading(selection.shows, RULE), exhibits, selection.height, legend)
             write_picture(path, picture, selection.shows)
     with drawing(out, "classes.png") as path:

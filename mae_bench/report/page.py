@@ -37,8 +37,8 @@ POLICY = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inli
 CAPTIONS = {
     "reconstructions": "Validation images, what the encoder saw of them, and what was painted.",
     "partial": "Accuracy when only the last blocks are trained.",
-    "detections": "Ground truth above, detections below.",
-    "segmentations": "Images, ground truth and predictions; black has no label.",
+    "detections": "Ground truth beside detections; dashed is what was missed or is wrong.",
+    "segmentations": "Images, ground truth and predictions; hatched pixels are not counted.",
 }
 
 
