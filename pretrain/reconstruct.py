@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mae_bench.kit.datasets import Views
 from mae_bench.kit.decode import read_image, to_pixels
+from mae_bench.kit.figures import write_picture
 from mae_bench.kit.images import eval_view, normalize
 from mae_bench.kit.randomness import generator
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
@@ -36,8 +37,8 @@ def save_reconstructions(model: "MAEObjective", views: Views, path: Path) -> Non
     count = len(views.samples)
     picked = [i * count // NUM_IMAGES for i in range(NUM_IMAGES)] if count > NUM_IMAGES else [0]
     images = torch.stack([views[0, i][0] for i in picked])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid(list(reconstructions(model, images, seed=0))).save(path)
+    shown = "validation images: original, what the encoder sees, what is painted"
+    write_picture(path, grid(list(reconstructions(model, images, seed=0))), shown)
 
 
 def reconstruct(source: Path, files: list[Path], out: Path, seed: int) -> None:

@@ -53,10 +53,12 @@ def finish(out, **metrics):
     }
     (out / "facts.json").write_text(json.dumps(facts))
     provenance = {"finished": "2026-01-02T03:04:05+00:00", "device": "a GPU", "facts": facts}
+    provenance |= {"values": "vit_base_patch16, supervised"}
     result = {"schema": SCHEMA, "key": key, "metrics": metrics, "seconds": 3725.0}
     result |= {"provenance": provenance, "fidelity": ["lr 1, published 2", "seeds 3"]}
     (out / RESULT).write_text(json.dumps(result))
     (out / "predictions.json").write_text("[]")
+    (out / "iter_12.pth").write_bytes(b"")
     picture = Image.new("RGB", (3, 2))
     write_picture(out / "figures" / "detections.png", picture, "What was found")
 
@@ -86,6 +88,7 @@ def test_a_finished_job_tells_everything(store):
     for part in (
         "done in 1 h 02 min, 2026-01-02 03:04:05",
         "COCO box AP 51.2%, COCO mask AP 45.0%",
+        "values     published for vit_base_patch16, supervised",
         "2 deviations from what is published",
         "lr 1, published 2",
         "image_size 96",
@@ -93,6 +96,7 @@ def test_a_finished_job_tells_everything(store):
         "training   world 4, precision bfloat16",
         "class_ap   80 entries",
         "predictions.json       every detection, in COCO's result format",
+        "iter_12.pth            the last weights, as mmengine keeps them",
         "detections.png           What was found",
         "classes.png              could not be drawn: ValueError: there are no classes to draw",
     ):
@@ -110,7 +114,7 @@ def test_the_same_is_told_as_json(store):
     assert told["recipe"]["image_size"] == 96
     assert told["fidelity"] == ["lr 1, published 2", "seeds 3"]
     assert told["figures"]["detections.png"]["shows"] == "What was found"
-    assert set(told["files"]) == {"facts.json", "predictions.json"}
+    assert set(told["files"]) == {"facts.json", "iter_12.pth", "predictions.json"}
     assert list(told["undrawn"]) == ["classes.png"]
 
 

@@ -1,13 +1,12 @@
 """The picture of partial fine-tuning: accuracy over the number of blocks that are trained."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mae_bench.core.files import write_bytes
+from mae_bench.kit.figures import write_plot
 
 PAPER_ARCH = "vit_large_patch16"
 PAPER = {"0": 73.5, "0.5": 79.1, "1": 81.0, "all": 84.9}
@@ -44,7 +43,4 @@ def draw_partial(path: Path, arch: str, found: Mapping[str, float]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if paper:
         axes.legend(frameon=False, loc="lower right")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    path.parent.mkdir(exist_ok=True)
-    write_bytes(path, stream.getbuffer())
+    write_plot(path, figure, "top-1 accuracy over the number of last blocks that were trained")

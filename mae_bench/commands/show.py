@@ -13,7 +13,13 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.files import CLASSIFIER, ENCODER, FACTS, METRICS, last_progress
 from mae_bench.kit.figures import FIGURES, UNDRAWN, shows
-from mae_bench.suite.status import duration, fidelity_lines, metric_texts, training_text
+from mae_bench.suite.status import (
+    duration,
+    fidelity_lines,
+    metric_texts,
+    training_text,
+    values_text,
+)
 from mae_bench.suite.store import FAILURE, LOG
 from mae_bench.suite.stored import StoredJob, find_job
 
@@ -28,6 +34,9 @@ FILES = {
     "predictions.json": "every detection, in COCO's result format",
     "predictions.parquet": "every test image with what was predicted",
     "predictions": "what was predicted, a file each image or class",
+    "per_image.parquet": "pixels of each class in each test image: found, true, both",
+    "model_final.pth": "the last weights, as detectron2 keeps them",
+    "iter_*.pth": "the last weights, as mmengine keeps them",
     ENCODER: "the encoder, for transfer",
     CLASSIFIER: "the fine-tuned model, for the tasks that come after",
     "checkpoints": "states to continue from",
@@ -74,6 +83,7 @@ def told(job: StoredJob) -> dict[str, Any]:
     figures = {path.name: {"path": str(path), "shows": shows(path)} for path in _figures(job)}
     outcome = {
         "metrics": result.metrics if result else {},
+        "values": values_text(result) if result else None,
         "fidelity": result.fidelity if result else None,
         "seconds": result.seconds if result else None,
         "made_with": _surroundings(result.provenance) if result else {},
@@ -103,6 +113,7 @@ def lines(job: StoredJob) -> Iterator[str]:
     if job.result:
         pairs = metric_texts(job.recipe.metrics, job.result)
         yield from _entry("metrics", ", ".join(" ".join(pair) for pair in pairs))
+        yield from _entry("values", values_text(job.result))
         first, *deviations = fidelity_lines(job.result)
         yield from _entry("fidelity", first)
         for deviation in deviations:
@@ -153,7 +164,7 @@ def _state(job: StoredJob) -> str:
 
 def _files(job: StoredJob) -> Iterator[tuple[str, str]]:
     """Yield the names of the files for reading that are there, with what is in them."""
-    return ((name, what) for name, what in FILES.items() if (job.folder / name).exists())
+    return ((path.name, what) for name, what in FILES.items() for path in job.folder.glob(name))
 
 
 def _figures(job: StoredJob) -> list[Path]:

@@ -22,7 +22,7 @@ from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.core.site import Site
 from mae_bench.suite.encoders import classifier_spec, find_encoder, spec_in
 from mae_bench.suite.preflight import single_ground
-from mae_bench.suite.status import fidelity_lines, result_text
+from mae_bench.suite.status import fidelity_lines, result_text, values_text
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
 def _say(folder: Path, job: Job, result: Any) -> None:
     """Print the metrics and where the files are."""
     print(f"{job.recipe.name}: {result_text(job, result)}")
-    values = result.provenance.get("values")
-    print(f"values: {f'published for {values}' if values else 'own'}")
+    print(f"values: {values_text(result)}")
     print("fidelity: " + "\n  ".join(fidelity_lines(result)))
     left = [folder / name for name in (ENCODER, CLASSIFIER) if (folder / name).exists()]
     for path in left:

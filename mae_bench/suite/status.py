@@ -67,6 +67,12 @@ def fidelity_lines(result: Result) -> list[str]:
     return [f"{len(result.fidelity)} deviations from what is published", *result.fidelity]
 
 
+def values_text(result: Result) -> str:
+    """Return whose published values the result's recipe has."""
+    values = result.provenance.get("values")
+    return f"published for {values}" if values else "own"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as 45 s, 3 min 05 s or 2 h 10 min."""
     whole = round(seconds)

@@ -117,7 +117,7 @@ class VocEvaluator(PascalVOCDetectionEvaluator):  # type: ignore[misc] # detectr
                 lines[label] += found
         per_class = self._class_ap(lines)
         record_facts(self.out, class_ap={"bbox": per_class})
-        detection_figures(self.test, _boxes(lines), per_class, self.out)
+        detection_figures(self.test, _boxes(lines), per_class, self.out, metric="AP50")
         return {name: float(scores["bbox"][name.upper()]) for name in ("ap50", "ap", "ap75")}
 
     def _class_ap(self, lines: dict[int, list[str]]) -> dict[str, float]:
