@@ -11,6 +11,7 @@ from detectron2.solver.build import get_default_optimizer_params
 from torch import nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
+from transfer.detectron2_adapter.proposals import GuardedRPN
 
 if TYPE_CHECKING:
     from transfer.detection import DetectionRecipe
@@ -89,6 +90,7 @@ def vitdet_config(recipe: "DetectionRecipe", encoder: Encoder) -> Any:
     net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
     net.pretrain_img_size = spec.image_size
+    model.proposal_generator._target_ = GuardedRPN
     if not spec.class_token:
         net.pretrain_use_cls_token = False
     model.pixel_mean, model.pixel_std = (
