@@ -18,6 +18,7 @@ from mae_bench.kit.encoder import Encoder
 from transfer.detectron2_adapter.attention import TableAttention, tapped
 from transfer.detectron2_adapter.model import (
     quarter_ends,
+    require_side,
     set_heads,
     set_levels,
     set_mask_head,
@@ -37,13 +38,15 @@ GROUPS = 32
 def model_config(recipe: "CocoMaskRcnnFpn", encoder: Encoder, num_classes: int) -> Any:
     """Return the lazy config of Mask R-CNN with FPN on the encoder's quarters.
 
-    Raises ValueError for an encoder of fewer than four blocks.
+    Raises ValueError for an encoder of fewer than four blocks, and for images whose coarsest map
+    would not be half the patch grid.
     """
     spec = encoder.spec
     if len(quarter_ends(spec.depth)) < len(SCALES):
         raise ValueError(
             f"{type(recipe).name} taps four blocks, the encoder has {spec.depth}; use a deeper one"
         )
+    require_side(recipe, int(spec.patch_size / SCALES[-1]))
     model = vitdet_config(recipe, encoder)
     net = model.backbone.net
     net._target_, net.use_rel_pos = QuarterViT, False
