@@ -14,6 +14,7 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.batch_norm import synced
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.fit import for_toolbox
+from mae_bench.kit.keeper import ALONE
 from mae_bench.kit.ranks import Ranks
 from mae_bench.kit.spec import EncoderSpec
 from mae_bench.kit.vit import VisionTransformer
@@ -26,6 +27,7 @@ from transfer.detectron2_adapter.model import (
     quarter_ends,
     vit_of,
 )
+from transfer.detectron2_adapter.parts import attempt
 from transfer.detectron2_adapter.trainer import PartsTrainer
 
 TINY = dataclasses.replace(
@@ -272,3 +274,22 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers(tmp_path, write, r
     ]
     assert (trained != 0).any()
     assert all(tensor.isfinite().all() for tensor in finals[0]["module"].values())
+
+
+@pytest.mark.parametrize(("side", "nearest"), [(72, "64 or 80"), (33, "32 or 48")])
+def test_a_side_whose_maps_would_not_fit_each_other_is_refused(encoder_of, side, nearest):
+    with pytest.raises(ValueError, match=rf"a multiple of 16 pixels .*got {side}; use {nearest}$"):
+        build(encoder_of(spec=EIGHT), dataclasses.replace(TINY, image_size=side))
+
+
+def test_trying_what_fits_asks_no_other_rank(encoder_of):
+    """One whose memory was too small would never answer."""
+    detector = synced(build(encoder_of(spec=EIGHT)), Ranks(0, 2, torch.device("cpu"))).train()
+    modes = []
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    attempt(detector, TINY, 1, ALONE)
+    assert len(modes) >= 8
+    assert not any(modes)
+    assert all(module.training for module in detector.modules())
