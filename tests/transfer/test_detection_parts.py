@@ -115,7 +115,9 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(job, counted):
 
 def test_a_mask_task_refuses_data_with_boxes_alone(job, roots):
     data = dataclasses.replace(coco_data(roots["coco"]), masks=False)
-    with pytest.raises(ValueError, match="boxes only, but coco_vitdet needs masks"):
+    with pytest.raises(
+        ValueError, match=r"boxes only, but coco_vitdet needs masks; add .*or use voc"
+    ):
         detect(*job("boxes"), data)
 
 

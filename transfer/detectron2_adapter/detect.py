@@ -73,7 +73,10 @@ def detect(
     _refuse(machine)
     job = Job(recipe, ctx, machine, coco_data(ctx.data) if data is None else data)
     if not job.data.masks and any(metric.name == "mask_ap" for metric in recipe.metrics):
-        raise ValueError(f"{ctx.data}: its objects have boxes only, but {recipe.name} needs masks")
+        raise ValueError(
+            f"{ctx.data}: its objects have boxes only, but {recipe.name} needs masks; add each "
+            "object's segmentation to the annotations, or use voc_detection, which learns boxes"
+        )
     given = read_encoder(ctx.encoder)
     encoder = for_toolbox(given, "detectron2's ViT")
     seed_globals(ctx.seed, "init")
