@@ -1,9 +1,11 @@
 """Runs detection jobs on one rank or several, some killed on the way: drive_detection.py SPEC.
 
 SPEC is a JSON file: data, encoder, and `runs`, each with out, fields, compute, ranks and `ends`, a
-list of [signal number, when]: the run is started again after each. SIGKILL goes to all ranks after
-that many seconds, SIGTERM to the first one when that many steps are logged. Everything is imported
-once, and each rank is a fork. Metrics go to OUT/metrics.json, exit codes to OUT/codes.json.
+list of [signal number, when]: the run is started again after each. The signal comes when that many
+steps are logged, SIGKILL to all ranks, SIGTERM to the first one. Everything is imported once, and
+each rank is a fork. Metrics go to OUT/metrics.json, exit codes to OUT/codes.json, the checkpoint
+found at each start to OUT/found.json, and the rows of the mask head in each of a rank's steps to
+OUT/mask_rows-RANK.json. `task` is coco_vitdet where it is not given.
 """
 
 import json
@@ -12,10 +14,13 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
+from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead
 
+import transfer.detectron2_adapter.fpn
 import transfer.detectron2_adapter.vitdet  # noqa: F401 - so that no child has to import it again
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.recipe import Context, build
@@ -26,10 +31,25 @@ from transfer.detectron2_adapter import detect  # noqa: F401
 
 def train(spec, run):
     out = Path(run["out"])
-    recipe = build(load("coco_vitdet"), run["fields"])
+    recipe = build(load(run.get("task", "coco_vitdet")), run["fields"])
+    rows = mask_rows()
     metrics = recipe.run(Context(out, 1, Path(spec["data"]), Path(spec["encoder"])))
+    (out / f"mask_rows-{os.environ['RANK']}.json").write_text(json.dumps(rows))
     if os.environ["RANK"] == "0":
         (out / "metrics.json").write_text(json.dumps(metrics))
+
+
+def mask_rows():
+    """Return the list into which the rows of each training step will be put."""
+    rows, layers = [], BaseMaskRCNNHead.forward
+
+    def forward(self, features, instances):
+        if self.training:
+            rows.append(len(features))
+        return layers(self, features, instances)
+
+    BaseMaskRCNNHead.forward = forward
+    return rows
 
 
 def start_rank(spec, run, rank, port):
@@ -44,6 +64,8 @@ def start_rank(spec, run, rank, port):
         code = 0
     except SystemExit as end:
         code = end.code
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -65,20 +87,25 @@ def wait_for_lines(path, number):
         time.sleep(0.01)
 
 
+def newest(run):
+    names = [path.name for path in Path(run["out"]).glob("checkpoints/step-*.pt")]
+    return int(max(names).split("-")[1]) if names else 0
+
+
 def go(spec, run):
     Path(run["out"]).mkdir(exist_ok=True)
     write_compute(Path(run["out"]), Compute(**run["compute"]))
-    codes = []
+    codes, found = [], []
     for number, when in run["ends"]:
+        found.append(newest(run))
         ranks = start(spec, run)
-        if number == signal.SIGTERM:
-            wait_for_lines(Path(run["out"]) / "metrics.jsonl", when)
-        else:
-            time.sleep(when)
+        wait_for_lines(Path(run["out"]) / "metrics.jsonl", when)
         for rank in ranks[:1] if number == signal.SIGTERM else ranks:
             os.kill(rank, number)
         codes.append(wait(ranks))
+    found.append(newest(run))
     codes.append(wait(start(spec, run)))
+    (Path(run["out"]) / "found.json").write_text(json.dumps(found))
     (Path(run["out"]) / "codes.json").write_text(json.dumps(codes))
 
 

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import torch
 from mae_bench.kit.encoder import write_encoder
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import VisionTransformer, init_weights
+from transfer.coco_maskrcnn_fpn import CocoMaskRcnnFpn
 from transfer.coco_vitdet import CocoVitDet
 
 TINY = dataclasses.replace(
@@ -27,6 +27,24 @@ TINY = dataclasses.replace(
     rpn_proposals=20,
     detections_per_image=5,
 )
+WIDE = {"scale_min": 0.5, "scale_max": 4.0}  # crops often hold no object
+FPN = {
+    "task": "coco_maskrcnn_fpn",
+    "fields": dataclasses.asdict(
+        dataclasses.replace(
+            CocoMaskRcnnFpn.demo(),
+            image_size=64,
+            iterations=8,
+            warmup_iterations=1,
+            batch_size=2,
+            pyramid_width=16,
+            box_width=16,
+            rpn_proposals=20,
+            detections_per_image=5,
+            **WIDE,
+        )
+    ),
+}
 FIELDS = dataclasses.asdict(TINY)
 DRIVER = Path(__file__).with_name("drive_detection.py")
 
@@ -64,12 +82,14 @@ def runs(tmp_path_factory, roots):
     model = VisionTransformer(spec)
     init_weights(model)
     write_encoder(encoder, spec, model.state_dict())
-    rng = random.Random(0)
-    kills = [(int(signal.SIGKILL), rng.uniform(0.2, 1.6)) for _ in range(3)]
+    kills = [
+        (int(signal.SIGKILL), lines) for lines in (2, 4, 7)
+    ]  # steps are taken and logged again
     jobs = [
         run(folder / "whole", micro_batch=1, keep=10),
         run(folder / "killed", micro_batch=1, ends=kills),
         run(folder / "ranks", ranks=3, micro_batch=1, ends=[(int(signal.SIGTERM), 2)]),
+        run(folder / "fpn", ranks=2, micro_batch=1, precision="bf16") | FPN,
     ]
     spec = {"data": str(roots["coco"]), "encoder": str(encoder), "runs": jobs}
     (folder / "spec.json").write_text(json.dumps(spec))
@@ -79,15 +99,30 @@ def runs(tmp_path_factory, roots):
     return folder
 
 
-def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(runs):
+def test_a_run_killed_several_times_ends_as_if_it_had_not_been(runs):
     codes = read(runs / "killed" / "codes.json")
     assert codes[:3] == [[-signal.SIGKILL]] * 3
     assert codes[3:] == [[0]]
+    found = read(runs / "killed" / "found.json")
+    assert found[0] == 0
+    assert any(0 < step < TINY.iterations for step in found), found
     assert read(runs / "killed" / "metrics.json") == read(runs / "whole" / "metrics.json")
     assert_same_weights(runs / "whole", runs / "killed", rtol=0, atol=0)
     steps = [line["step"] for line in log_of(runs / "killed")]
     assert steps[-1] == TINY.iterations
     assert len(steps) < 4 * TINY.iterations
+
+
+def test_ranks_without_any_mask_take_part_in_the_batch_norm_of_others(runs):
+    rows = [read(runs / "fpn" / f"mask_rows-{rank}.json") for rank in (0, 1)]
+    taken = list(zip(*rows, strict=True))
+    assert len(taken) == 8
+    assert any((one == 0) != (other == 0) for one, other in taken), taken
+    state = newest(runs / "fpn")["module"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    norm = "roi_heads.mask_head.mask_fcn1.norm.0."
+    assert state[norm + "num_batches_tracked"] == sum(sum(one) > 0 for one in taken)
+    assert (state[norm + "running_mean"] != 0).any()
 
 
 def test_three_ranks_take_the_steps_of_one_rank_with_the_same_parts(runs):
