@@ -17,7 +17,8 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     """Return "paper", or each deviation from the values published for that encoder in words.
 
     `facts` is what the run recorded: its encoder's arch and origin, its data, and under
-    `deviations` what else the recipe found to differ, such as a label subset of its own.
+    `deviations` what else the recipe found to differ, such as a label subset of its own. A recipe
+    whose source measured some encoders otherwise says so by `caveat(arch, origin)`.
     """
     arch, origin = _encoder(recipe, facts)
     found = []
@@ -33,6 +34,10 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     for name, count in facts.get("data", {}).items():
         if count != expected.get(name, count):
             found.append(f"data has {count} {name}, published {expected[name]}")
+    if hasattr(recipe, "caveat"):
+        found += filter(None, [recipe.caveat(arch, origin)])
+    for line in facts.get("resumed_from_another_configuration", []):
+        found.append(f"resumed from another configuration: {line}")
     return found + list(facts.get("deviations", [])) or PAPER
 
 
