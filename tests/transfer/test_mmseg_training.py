@@ -215,6 +215,7 @@ def test_what_is_left_tells_the_number_again_and_mmsegmentation_alone_confirms_i
     import_mmseg()
     from mmengine.config import Config
     from mmengine.runner import Runner, load_checkpoint
+    from mmseg.apis import inference_model
     from mmseg.registry import MODELS
 
     per_image = pd.read_parquet(out / "per_image.parquet")
@@ -235,6 +236,9 @@ def test_what_is_left_tells_the_number_again_and_mmsegmentation_alone_confirms_i
     runner = Runner(model, config.work_dir, **parts, default_scope="mmseg", log_level="WARNING")
     same = []
     model.eval()
+    model.cfg = config
+    photo = next(Path(config.test_dataloader.dataset.data_prefix.img_path).iterdir())
+    assert inference_model(model, str(photo)).pred_sem_seg.data.shape == (1, 64, 64)
     for batch in runner.test_dataloader:
         (sample,) = model.test_step(batch)
         found = sample.pred_sem_seg.data[0].numpy()

@@ -58,6 +58,7 @@ def run_config(
         },
         "val_dataloader": test,
         "test_dataloader": test,
+        "test_pipeline": test["dataset"]["pipeline"],  # mmseg.apis.inference_model reads it
         "val_evaluator": metric,
         "test_evaluator": metric,
         "optim_wrapper": _optim_wrapper(recipe, segmenter, machine, split),
