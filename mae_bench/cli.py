@@ -133,7 +133,7 @@ def _help() -> str:
         "usage: mae-bench COMMAND [OPTIONS]",
         "",
         "How good is this pretrained Vision Transformer, really? Pretrains masked autoencoders,",
-        "transfers encoders to ImageNet, COCO and ADE20K, and compiles the table.",
+        "transfers encoders to ImageNet, COCO, ADE20K and VOC, and compiles the table.",
         "",
         *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
         "",

@@ -39,7 +39,7 @@ def test_a_missing_toolbox_is_named_with_its_jobs_and_its_cure(tmp_path, bare_py
     mark, text = found["mmseg"]
     assert mark == "MISSING"
     assert "torch is not installed; pip install torch torchvision" in text
-    assert text.endswith("[blocks: ade20k_upernet]")
+    assert text.endswith("[blocks: ade20k_upernet, voc_segmentation]")
     assert found["detectron2"][0] == "ok"
 
 

@@ -114,7 +114,7 @@ def test_the_same_is_told_as_json(store):
     assert told["recipe"]["image_size"] == 96
     assert told["fidelity"] == ["lr 1, published 2", "seeds 3"]
     assert told["figures"]["detections.png"]["shows"] == "What was found"
-    assert set(told["files"]) == {"facts.json", "iter_12.pth", "predictions.json"}
+    assert set(told["files"]) == {"facts.json", "iter_12.pth", "predictions.json", "result.json"}
     assert list(told["undrawn"]) == ["classes.png"]
 
 

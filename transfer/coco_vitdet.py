@@ -57,8 +57,9 @@ class CocoVitDet(DetectionRecipe):
         """Return the values of Table 8 for ViT-B, L, H and of A.2 for other pretraining.
 
         Supervised: 50 epochs at 8e-5 without layer decay. Random init: 1.6e-4, weight decay 0.2,
-        no layer decay; its published length is the longest tried, here the default 100 epochs.
-        All keep relative positions, so that rows differ by their encoder alone.
+        no layer decay, and MAE's length, since its own is unpublished. These two were measured
+        without relative positions; here all have them, so that rows differ by their encoder alone,
+        and `caveat` says so.
         """
         recipe = cls()
         if arch == "vit_large_patch16":
@@ -83,6 +84,14 @@ class CocoVitDet(DetectionRecipe):
         if origin == "random_init":
             return dataclasses.replace(recipe, lr=1.6e-4, layer_decay=1.0, weight_decay=0.2)
         return recipe
+
+    def caveat(self, arch: str, origin: str) -> str:
+        """Return how the source measured that encoder otherwise; empty if it did not."""
+        if origin not in ("supervised", "random_init"):
+            return ""
+        if arch == "vit_huge_patch14":
+            return f"no published number for {arch} of origin {origin}"
+        return "published without relative positions" if self.relative_positions else ""
 
     @classmethod
     def demo(cls) -> Self:

@@ -95,14 +95,19 @@ def fixed(scenes: Sequence[Scene]) -> Sequence[Scene]:
 
 
 def best(scenes: Sequence[Scene]) -> Sequence[Scene]:
-    """Return the four images with the highest F1; of equals those with more objects found."""
+    """Return up to four images of the better half by F1; of equals those with more found."""
     some = [scene for scene in scenes if scene.match.objects]
-    return sorted(some, key=lambda one: (-one.match.f1, -one.match.hits))[:4]
+    return sorted(some, key=lambda one: (-one.match.f1, -one.match.hits))[: _most(some)]
 
 
 def worst(scenes: Sequence[Scene]) -> Sequence[Scene]:
-    """Return the four images with the lowest F1; of equals those with more errors."""
-    return sorted(scenes, key=lambda one: (one.match.f1, -one.match.errors))[:4]
+    """Return up to four images of the worse half by F1; of equals those with more errors."""
+    return sorted(scenes, key=lambda one: (one.match.f1, -one.match.errors))[: _most(scenes)]
+
+
+def _most(scenes: Sequence[Scene]) -> int:
+    """Return how many images to show, so that none is among the best and the worst."""
+    return min(4, max(1, len(scenes) // 2))
 
 
 SELECTIONS = {

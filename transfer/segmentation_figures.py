@@ -81,13 +81,20 @@ def fixed(images: Sequence[Segmented]) -> Sequence[Segmented]:
 
 
 def best(images: Sequence[Segmented]) -> Sequence[Segmented]:
-    """Return the four images with the highest mean IoU."""
-    return sorted(_counted(images), key=lambda one: -one.miou)[:4]
+    """Return up to four images of the better half by mean IoU."""
+    some = _counted(images)
+    return sorted(some, key=lambda one: -one.miou)[: _most(some)]
 
 
 def worst(images: Sequence[Segmented]) -> Sequence[Segmented]:
-    """Return the four images with the lowest mean IoU."""
-    return sorted(_counted(images), key=lambda one: one.miou)[:4]
+    """Return up to four images of the worse half by mean IoU."""
+    some = _counted(images)
+    return sorted(some, key=lambda one: one.miou)[: _most(some)]
+
+
+def _most(images: Sequence[Segmented]) -> int:
+    """Return how many images to show, so that none is among the best and the worst."""
+    return min(4, max(1, len(images) // 2))
 
 
 SELECTIONS = {

@@ -26,8 +26,18 @@ def in_ranks() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def check_split(recipe: Recipe, compute: Compute) -> None:
-    """Raise ValueError with the possible numbers if the batch cannot be divided as asked."""
+def check_compute(recipe: Recipe, compute: Compute) -> None:
+    """Raise ValueError for a setting that the recipe cannot follow, before any job is made.
+
+    Such as a batch that cannot be divided as asked: the error names the possible numbers.
+    """
+    if recipe.resources.framework != "torch" and compute.compile == "on":
+        raise ValueError(f"{recipe.name} runs in a toolbox, uncompiled; leave out --compile on")
+    if recipe.resources.framework != "torch" and compute.shard == "fsdp":
+        raise ValueError(
+            f"{recipe.name} has a whole model on each GPU; leave out --shard fsdp, and use "
+            "--recompute or a smaller --micro-batch if memory is short"
+        )
     batch_size = getattr(recipe, "batch_size", None)
     if batch_size is not None:
         world = int(os.environ.get("WORLD_SIZE", compute.gpus))

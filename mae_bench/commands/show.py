@@ -20,18 +20,19 @@ from mae_bench.suite.status import (
     training_text,
     values_text,
 )
-from mae_bench.suite.store import FAILURE, LOG
+from mae_bench.suite.store import FAILURE, LOG, RESULT
 from mae_bench.suite.stored import StoredJob, find_job
 
 FILES = {
     "config.yaml": "the model and all else as the toolbox took it",
-    "config.json": "the model and all else as the toolbox took it",
     "config.py": "the model and all else as the toolbox took it",
+    RESULT: "the metrics, how they came about, and what deviates from the papers",
     LOG: "what the job printed",
     FAILURE: "why there is no result",
     METRICS: "steps, losses and rates, a line about each second",
     FACTS: "what the job noted of its encoder, data, training and scores",
     "predictions.json": "every detection, in COCO's result format",
+    "scores": "what each class's classifier says of the test images",
     "predictions.parquet": "every test image with what was predicted",
     "predictions": "what was predicted, a file each image or class",
     "per_image.parquet": "pixels of each class in each test image: found, true, both",
@@ -127,7 +128,7 @@ def lines(job: StoredJob) -> Iterator[str]:
     data = [job.content["data"], _table(facts.get("data"))]
     yield from _entry("data", ": ".join(filter(None, data)))
     for name, value in facts.items():
-        if name not in ("encoder", "data", UNDRAWN):
+        if value and name not in ("encoder", "data", UNDRAWN):
             yield from _entry(name, _text(value))
     if job.result:
         yield from _entry("made with", _text(_surroundings(job.result.provenance)))

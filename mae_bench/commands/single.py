@@ -12,7 +12,7 @@ import tyro
 
 from mae_bench.cli import COMMANDS, FAILED, OK, USAGE
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.ranks import check_split, in_ranks, run_in_ranks
+from mae_bench.commands.ranks import check_compute, in_ranks, run_in_ranks
 from mae_bench.commands.run import enough_gpus, prepared, run_jobs
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import CLASSIFIER, ENCODER
@@ -137,7 +137,7 @@ def _site(words: list[str]) -> Site:
 def _run(recipe: Recipe, options: Any, source: Checkpoint | None) -> int:
     """Run the one job in the store and say what came out."""
     label = recipe.name if source is None else source.path.name
-    check_split(recipe, options.compute)
+    check_compute(recipe, options.compute)
     site = dataclasses.replace(options.place.read(), compute=options.compute)
     ground = single_ground(recipe, options.seed, source, label, site)
     (job,) = ground.plan.jobs

@@ -9,15 +9,19 @@ DATA_SETS = {
     "imagenet": {"classes": 1000, "images": 1_281_167, "val_images": 50_000},
     "coco": {"classes": 80, "images": 118_287, "val_images": 5_000},
     "ade20k": {"classes": 150, "images": 20_210, "val_images": 2_000},
+    "voc_detection": {"classes": 20, "images": 16_551, "val_images": 4_952},
+    "voc_segmentation": {"classes": 21, "images": 1_464, "val_images": 1_449},
+    "voc_classification": {"classes": 20, "images": 5_011, "test_images": 4_952},
 }
-"""Data set -> facts of the one that the papers trained on."""
+"""Data set, or recipe that takes a part of one -> facts of what the papers trained on."""
 
 
 def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     """Return "paper", or each deviation from the values published for that encoder in words.
 
     `facts` is what the run recorded: its encoder's arch and origin, its data, and under
-    `deviations` what else the recipe found to differ, such as a label subset of its own.
+    `deviations` what else the recipe found to differ, such as a label subset of its own. A recipe
+    whose source measured some encoders otherwise says so by `caveat(arch, origin)`.
     """
     arch, origin = _encoder(recipe, facts)
     found = []
@@ -29,10 +33,14 @@ def fidelity(recipe: Recipe, facts: dict[str, Any]) -> str | list[str]:
     for name, value in fields_of(recipe).items():
         if value != published[name]:
             found.append(f"{name} {_text(value)}, published {_text(published[name])}")
-    expected = DATA_SETS.get(recipe.dataset, {})
+    expected = DATA_SETS.get(recipe.name) or DATA_SETS.get(recipe.dataset, {})
     for name, count in facts.get("data", {}).items():
         if count != expected.get(name, count):
             found.append(f"data has {count} {name}, published {expected[name]}")
+    if hasattr(recipe, "caveat"):
+        found += filter(None, [recipe.caveat(arch, origin)])
+    for line in facts.get("resumed_from_another_configuration", []):
+        found.append(f"resumed from another configuration: {line}")
     return found + list(facts.get("deviations", [])) or PAPER
 
 

@@ -23,10 +23,14 @@ class RankBatchNorm(nn.BatchNorm2d):  # by which detectron2 knows norms: they ar
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         """Accept [batch, channels, ...]."""
 
-    def forward(self, rows: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "..."]:
-        """Return the normalised rows; in training the running statistics are updated."""
+    def forward(self, given: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "..."]:
+        """Return the normalised rows; in training the running statistics are updated.
+
+        Sums are in fp32 whatever the rows are: a count of rows has no place in half precision.
+        """
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
-            return super().forward(rows)
+            return super().forward(given)
+        rows = given.float()
         own = [0, *range(2, rows.ndim)]
         shape = [1, -1] + [1] * (rows.ndim - 2)
         number = rows.numel() // rows.shape[1]
@@ -34,20 +38,20 @@ class RankBatchNorm(nn.BatchNorm2d):  # by which detectron2 knows norms: they ar
         count = sums[-1].detach().clamp(min=1)
         centred = rows - (sums[:-1] / count).view(shape)
         variance = all_reduce(centred.square().sum(own)) / count
-        if sums[-1] > 0:
-            self._track(sums[:-1] / count, variance * count / (count - 1).clamp(min=1))
+        self._track(sums[:-1] / count, variance * count / (count - 1).clamp(min=1), sums[-1] > 0)
         normed = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normed = normed * self.weight.view(shape) + self.bias.view(shape)
-        return normed
+        return normed.to(given.dtype)
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of this batch."""
+    def _track(self, mean: Tensor, variance: Tensor, any_rows: Tensor) -> None:
+        """Move the running statistics towards those of this batch, if there were rows at all."""
         if self.track_running_stats:
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance, self.momentum)
+            share = self.momentum * any_rows
+            self.num_batches_tracked.add_(any_rows.long())
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance, share)
 
 
 def synced(module: Module, ranks: Ranks) -> Module:

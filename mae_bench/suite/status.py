@@ -118,7 +118,7 @@ class Lines:
         jobs = "; ".join(f"{job_name(job)} {progress_text(job, store, s)}" for job, s in running)
         if self.total == 1:
             more = training_text(last_progress(store.dir(running[0][0])) or {})
-            self.write(f"progress  {jobs}; {more}")
+            self.write("; ".join(filter(None, [f"progress  {jobs}", more])))
         else:
             self.write(f"progress  {self.done}/{self.total} jobs, {duration(left)} left; {jobs}")
 

@@ -38,7 +38,9 @@ def test_values_are_compared_with_those_of_the_encoders_size_and_origin():
     assert fidelity(recipe, facts("vit_large_patch16")) == "paper"
     assert "epochs 50, published 100" in fidelity(recipe, facts("vit_base_patch16"))
     detector = load("coco_vitdet").published("vit_base_patch16", "supervised")
-    assert fidelity(detector, facts(origin="supervised")) == "paper"
+    assert fidelity(detector, facts(origin="supervised")) == [
+        "published without relative positions"
+    ]
     assert any("lr" in line for line in fidelity(detector, facts(origin="mae")))
 
 
@@ -82,3 +84,16 @@ def test_the_stamp_says_whose_values_were_used():
     assert values_of(dataclasses.replace(supervised, lr=1.0), facts()) == ""
     mae = load("mae").published("vit_base_patch16", "")
     assert values_of(mae, {}) == "vit_base_patch16, mae"
+
+
+def test_an_encoder_that_the_source_did_not_measure_is_no_papers():
+    huge = load("coco_vitdet").published("vit_huge_patch14", "random_init")
+    stamp = fidelity(huge, facts("vit_huge_patch14", "random_init"))
+    assert stamp == ["no published number for vit_huge_patch14 of origin random_init"]
+
+
+def test_a_run_continued_from_another_configuration_says_so():
+    recipe = load("ade20k_upernet").published("vit_base_patch16", "mae")
+    line = "lr: 1 in the checkpoint, 0.0001 now"
+    found = facts(resumed_from_another_configuration=[line])
+    assert fidelity(recipe, found) == [f"resumed from another configuration: {line}"]

@@ -35,6 +35,14 @@ def on_rank(rank, counts, folder):
     whole = synced(model, Ranks(rank, 2, torch.device("cpu")))
     assert isinstance(whole[0], RankBatchNorm)
     assert all(before[name] is parameter for name, parameter in whole.named_parameters())
+    whole(images()[:0])  # no rows on any rank: the statistics stay
+    assert not whole[0].running_mean.any()
+    assert whole[0].num_batches_tracked == 0
+    half = whole(images()[rank : 2 + rank].bfloat16())
+    assert half.dtype == torch.bfloat16
+    seen = torch.cat([images()[:2], images()[1:3]]).bfloat16().float().mean((0, 2, 3))
+    torch.testing.assert_close(whole[0].running_mean, 0.1 * seen)
+    whole[0].reset_running_stats()
     out, gradient = answer(whole, images().split(counts)[rank])
     for parameter in whole.parameters():
         dist.all_reduce(parameter.grad)

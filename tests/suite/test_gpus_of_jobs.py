@@ -1,6 +1,6 @@
 import pytest
 
-from mae_bench.commands.ranks import check_split
+from mae_bench.commands.ranks import check_compute
 from mae_bench.core.compute import Compute
 from mae_bench.core.registry import load
 from mae_bench.core.site import Site
@@ -24,5 +24,13 @@ def test_a_batch_that_cannot_be_divided_is_refused_before_the_job(name):
     with pytest.raises(
         ValueError, match=f"a batch of {recipe.batch_size} cannot be divided over 3"
     ):
-        check_split(recipe, Compute(gpus=3))
-    check_split(recipe, Compute(gpus=2))
+        check_compute(recipe, Compute(gpus=3))
+    check_compute(recipe, Compute(gpus=2))
+
+
+@pytest.mark.parametrize("settings", [{"compile": "on"}, {"shard": "fsdp"}])
+def test_what_a_toolbox_cannot_follow_is_refused_before_a_job_is_made(settings):
+    for name in ("coco_vitdet", "ade20k_upernet"):
+        with pytest.raises(ValueError, match=f"{name} .*leave out --"):
+            check_compute(load(name)(), Compute(**settings))
+    check_compute(load("imagenet_finetune")(), Compute(**settings))

@@ -17,14 +17,13 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit import pace
 from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.keeper import ALONE
-from mae_bench.kit.split import Split
 from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter import detect as engine
 from transfer.detectron2_adapter.data import read_split
 from transfer.detectron2_adapter.detect import detect
 from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import build_detector
-from transfer.detectron2_adapter.parts import attempt, batch_norm_deviations
+from transfer.detectron2_adapter.parts import attempt
 from transfer.detectron2_adapter.vitdet import model_config
 
 TINY = dataclasses.replace(
@@ -319,15 +318,6 @@ def test_trying_what_fits_leaves_no_trace(encoder_of):
     assert not detector.training
     assert all(parameter.grad is None for parameter in detector.parameters())
     assert all(torch.equal(t, before[n]) for n, t in detector.state_dict().items())
-
-
-def test_batch_norm_over_less_than_the_batch_is_a_deviation():
-    normed = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    assert batch_norm_deviations(normed, Split(64, 0, 2, 4)) == [
-        "BatchNorm over 8 images, published 64"
-    ]
-    assert batch_norm_deviations(normed, Split(64, 0, 2, 32)) == []
-    assert batch_norm_deviations(nn.LayerNorm(4), Split(64, 0, 2, 4)) == []
 
 
 def test_another_recipe_does_not_continue_the_run(job, counted):

@@ -234,7 +234,7 @@ def test_pipelines_optimiser_and_schedule_are_those_of_mmsegmentations_config():
         "weight_decay": recipe.weight_decay,
     }
     assert given.paramwise_cfg.layer_decay_rate == recipe.layer_decay
-    sort = [dict(sorted(one.items())) for one in _schedulers(recipe)]
+    sort = [dict(sorted(one.items())) for one in _schedulers(recipe, 1)]
     assert sort == [dict(sorted(one.to_dict().items())) for one in config.param_scheduler]
     assert (config.train_cfg.max_iters, config.train_dataloader.batch_size * 8) == (
         recipe.iterations,

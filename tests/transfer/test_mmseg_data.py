@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from PIL import Image
 
 from mae_bench.core.compute import Compute
-from mae_bench.kit.datasets import Order
+from mae_bench.kit.datasets import TRIES, BatchesFrom, Order
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.ranks import Ranks
 from mae_bench.kit.split import split_batch
@@ -145,7 +147,7 @@ def loader(recipe, root, start, rank=0, world=1, micro=4):
     scenes = SeededScenes(build_dataset(recipe, root, "train"), 3)
     order = train_order(recipe, len(scenes.dataset), 3)
     split = split_batch(recipe.batch_size, rank, world, micro)
-    return list(train_loader(scenes, order, start, split, 0))
+    return list(train_loader(scenes, BatchesFrom(order, start, split), 0))
 
 
 def test_batches_are_the_same_from_any_start_and_however_they_are_divided(roots):
@@ -205,3 +207,60 @@ def test_a_list_that_is_not_there_is_named(devkit):
     recipe = dataclasses.replace(VocSegmentation.demo(), train_list="trainaug")
     with pytest.raises(ValueError, match="SegmentationClassAug to train on, and it is not there"):
         build_dataset(recipe, devkit, "train")
+
+
+def test_a_list_with_a_blank_line_is_refused_by_its_number(devkit, tmp_path):
+    """mmsegmentation takes the line for an image without a name; else this needs no refusal."""
+    import_mmseg()
+    root = tmp_path / "voc"
+    shutil.copytree(devkit, root)
+    names = root / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
+    whole = names.read_text()
+    recipe = VocSegmentation.demo()
+    number = len(build_dataset(recipe, root, "train"))
+    names.write_text(whole.rstrip() + "\n\n")
+    with pytest.raises(ValueError, match=rf"train\.txt has no name in line {number + 1}"):
+        build_dataset(recipe, root, "train")
+    names.write_text(whole.rstrip())  # without a last newline it is whole
+    assert len(build_dataset(recipe, root, "train")) == number
+
+
+@pytest.fixture
+def scenes(roots, tmp_path):
+    """Return training images of its own, whose files a test may spoil."""
+    import_mmseg()
+    shutil.copytree(roots["ade20k"], tmp_path / "ade20k")
+    return SeededScenes(build_dataset(TINY, tmp_path / "ade20k", "train"), 3)
+
+
+@pytest.mark.parametrize("file", ["img_path", "seg_map_path"])
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_a_file_that_cannot_be_read_is_replaced_by_the_next(scenes, file, content):
+    whole = [scenes[0, index] for index in (1, 3)]
+    path = Path(scenes.dataset.get_data_info(2)[file])
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    found = scenes[0, 2]
+    assert Path(found["data_samples"].img_path).name == Path(whole[1]["data_samples"].img_path).name
+    index, reason = found["data_samples"].unreadable
+    assert index == 2
+    assert reason.startswith(scenes.dataset.get_data_info(2)["img_path"])
+    assert torch.equal(scenes[0, 2]["inputs"], found["inputs"])  # whoever asks
+    assert torch.equal(scenes[0, 1]["inputs"], whole[0]["inputs"])
+    assert "unreadable" not in scenes[0, 1]["data_samples"]
+
+
+def test_a_wrong_label_is_no_unreadable_image(scenes):
+    path = Path(scenes.dataset.get_data_info(2)["seg_map_path"])
+    png(path, np.full((64, 64), 200), np.uint8)
+    with pytest.raises(ValueError, match="has label 200, expected 1 to 12"):
+        scenes[0, 2]
+
+
+def test_when_nothing_can_be_read_it_says_what_was_tried(scenes):
+    for index in range(len(scenes.dataset)):
+        Path(scenes.dataset.get_data_info(index)["img_path"]).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{TRIES} images in a row cannot be read, first .*jpg"):
+        scenes[0, 2]

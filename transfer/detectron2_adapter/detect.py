@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from mae_bench.core.files import append_metrics, record_facts
 from mae_bench.core.recipe import Context, fields_of
 from mae_bench.kit.batch_norm import synced
+from mae_bench.kit.batch_norm_share import batch_norm_deviations
 from mae_bench.kit.encoder import Encoder, read_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.fit import for_toolbox
@@ -27,7 +28,7 @@ from transfer.detectron2_adapter.config import Resolved, complete, save_config, 
 from transfer.detectron2_adapter.data import DetectionData, TrainFeed, test_loader
 from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import DROPPED, build_detector, parameter_groups
-from transfer.detectron2_adapter.parts import batch_norm_deviations, chosen_split
+from transfer.detectron2_adapter.parts import chosen_split
 from transfer.detectron2_adapter.trainer import (
     Course,
     DivergedError,
@@ -197,7 +198,7 @@ def _note_training(job: Job, keeper: Keeper, course: Course, detector: nn.Module
         "skipped_steps": keeper.extra.get("skipped", 0),
         "went_back": keeper.extra.get("went_back", 0),
     }
-    deviations = batch_norm_deviations(detector, course.split)
+    deviations = batch_norm_deviations(detector, job.recipe.batch_size, keeper.extra)
     record_facts(job.ctx.out, training=training, deviations=deviations)
 
 

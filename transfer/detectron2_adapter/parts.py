@@ -6,7 +6,6 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.machine import Machine
@@ -67,14 +66,3 @@ def _image(recipe: "DetectionRecipe", detector: nn.Module) -> dict[str, Any]:
     if detector.roi_heads.mask_on:
         objects.gt_masks = BitMasks(torch.ones(OBJECTS, side, side, dtype=torch.bool))
     return {"image": torch.zeros(3, side, side, dtype=torch.uint8), "instances": objects}
-
-
-def batch_norm_deviations(detector: nn.Module, split: Split) -> list[str]:
-    """Return in words that BatchNorm saw less than the recipe's batch, empty if it did not.
-
-    Its statistics are those of one forward pass over all ranks.
-    """
-    seen = split.micro * split.world
-    if seen == split.batch_size or not any(isinstance(m, _BatchNorm) for m in detector.modules()):
-        return []
-    return [f"BatchNorm over {seen} images, published {split.batch_size}"]

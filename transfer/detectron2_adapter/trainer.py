@@ -12,6 +12,7 @@ from detectron2.engine import AMPTrainer, HookBase
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import Tensor, nn
 
+from mae_bench.kit.batch_norm_share import note_share
 from mae_bench.kit.guard import Guard
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.machine import Machine
@@ -152,6 +153,7 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         """Look at the iteration's losses; save or stop. Raises DivergedError."""
         trainer, keeper = self.trainer, self.keeper
         guard, step = trainer.guard, trainer.iter + 1
+        note_share(keeper.extra, trainer.course.split)
         guard.watch(trainer.iter, trainer.losses[0])
         if step == keeper.steps:
             guard.read_all()

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mae_bench.kit.datasets import BatchesFrom, Order, Place, loader_options
+from mae_bench.kit.datasets import TRIES, BatchesFrom, Order, Place, loader_options
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.randomness import seed_globals
-from mae_bench.kit.split import Split
 from transfer.mmseg_adapter.labels import LoadLabels
 from transfer.mmseg_adapter.model import ignored_index
 from transfer.segmentation import LabelledImages
@@ -16,6 +17,15 @@ from transfer.segmentation import LabelledImages
 if TYPE_CHECKING:
     from transfer.segmentation import Part, SegmentationRecipe
 
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    Image.DecompressionBombError,
+    cv2.error,
+    AssertionError,  # mmcv's word for what OpenCV made nothing of
+)
+"""What the readers of images and label maps raise for a file that is spoilt or not there."""
 MOST_PLAIN = 254
 """Classes up to which mmsegmentation's own LoadAnnotations reads every label right."""
 
@@ -29,20 +39,35 @@ class SeededScenes(Dataset[Any]):
         self.seed = seed
 
     def __getitem__(self, place: Place) -> Any:
-        """Return the packed image and label map at that place."""
-        seed_globals(self.seed, "view", *place)
-        return self.dataset[place[1]]
+        """Return the packed image and label map at that place.
+
+        One that cannot be read is replaced by the next that can, whoever asks; `unreadable` of the
+        label map then holds its index and why. A wrong label is an error all the same.
+        """
+        index, reason = place[1], ""
+        for offset in range(TRIES):
+            taken = (index + offset) % len(self.dataset)
+            seed_globals(self.seed, "view", *place)
+            try:
+                sample = self.dataset[taken]
+            except UNREADABLE as error:
+                reason = reason or f"{self.dataset.get_data_info(taken)['img_path']}: {error}"
+                continue
+            if offset:
+                sample["data_samples"].set_metainfo({"unreadable": (index, reason)})
+            return sample
+        raise ValueError(
+            f"{TRIES} images in a row cannot be read, first {reason}; copy the data again"
+        )
 
 
-def train_loader(
-    dataset: SeededScenes, order: Order, start: int, split: Split, workers: int
-) -> DataLoader[Any]:
-    """Return this rank's micro-batches from iteration `start` on, to the end of the run."""
+def train_loader(dataset: SeededScenes, places: BatchesFrom, workers: int) -> DataLoader[Any]:
+    """Return the micro-batches of those places, to the end of the run."""
     from mmengine.dataset import pseudo_collate
 
     return DataLoader(
         dataset,
-        batch_sampler=BatchesFrom(order, start, split),
+        batch_sampler=places,
         collate_fn=pseudo_collate,
         **_options(workers),
     )
@@ -81,12 +106,23 @@ def build_dataset(recipe: "SegmentationRecipe", root: Path, part: "Part") -> Any
     for path in (files.images, files.labels, *filter(None, (files.names,))):
         if not path.exists():
             raise ValueError(f"{recipe.name} needs {path} to {part} on, and it is not there")
+    if files.names is not None:
+        _refuse_blank_lines(files.names)
     labels = LoadLabels(recipe.reduce_zero_label, len(names))
     config = dataset_config(recipe, root, part) | {"pipeline": make(recipe, labels, len(names))}
     dataset = DATASETS.build(config)
     if len(dataset) == 0:
         raise ValueError(f"no images to {part} on in {files.images}")
     return dataset
+
+
+def _refuse_blank_lines(names: Path) -> None:
+    """Raise ValueError for a line without a name, which mmsegmentation takes for an image."""
+    for number, line in enumerate(names.read_text().splitlines(), start=1):
+        if not line.strip():
+            raise ValueError(
+                f"{names} has no name in line {number}, expected one image a line; remove the line"
+            )
 
 
 def dataset_config(recipe: "SegmentationRecipe", root: Path, part: "Part") -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The whole run as a config file and a checkpoint of mmengine's, for mmsegmentation alone."""
 
+import io
 import pprint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.runner import save_checkpoint
 from torch import nn
 
-from mae_bench.core.files import commit, write_bytes
+from mae_bench.core.files import write_bytes
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.split import Split
 from transfer.mmseg_adapter.data import (
@@ -58,10 +58,11 @@ def run_config(
         },
         "val_dataloader": test,
         "test_dataloader": test,
+        "test_pipeline": test["dataset"]["pipeline"],  # mmseg.apis.inference_model reads it
         "val_evaluator": metric,
         "test_evaluator": metric,
         "optim_wrapper": _optim_wrapper(recipe, segmenter, machine, split),
-        "param_scheduler": _schedulers(recipe),
+        "param_scheduler": _schedulers(recipe, split.parts),
         "train_cfg": {
             "type": "IterBasedTrainLoop",
             "max_iters": recipe.iterations * split.parts,
@@ -75,10 +76,10 @@ def run_config(
 
 def save_weights(path: Path, segmenter: nn.Module, meta: dict[str, Any]) -> None:
     """Write weights and `meta` in the form of mmengine's checkpoints, whole or not at all."""
-    part = path.with_name(path.name + ".part")
     state = {name: tensor.cpu() for name, tensor in segmenter.state_dict().items()}
-    save_checkpoint({"meta": meta, "state_dict": state}, str(part))
-    commit(part, path)
+    content = io.BytesIO()
+    torch.save({"meta": meta, "state_dict": state}, content)
+    write_bytes(path, content.getbuffer())
 
 
 def _dataset(recipe: "SegmentationRecipe", root: Path, part: "Part") -> dict[str, Any]:
@@ -116,11 +117,14 @@ def _optim_wrapper(
     return config | {"paramwise_cfg": {"custom_keys": rules}}
 
 
-def _schedulers(recipe: "SegmentationRecipe") -> list[dict[str, Any]]:
-    """Return mmengine's warm-up and decay, which SegmentationRecipe.lr_factor computes."""
-    start = recipe.warmup_iterations
+def _schedulers(recipe: "SegmentationRecipe", parts: int) -> list[dict[str, Any]]:
+    """Return mmengine's warm-up and decay, which SegmentationRecipe.lr_factor computes.
+
+    mmengine counts forward passes, of which a step takes `parts`.
+    """
+    start, end = recipe.warmup_iterations * parts, recipe.iterations * parts
     decay = {"type": "PolyLR", "eta_min": 0.0, "power": 1.0, "begin": start}
-    schedulers = [decay | {"end": recipe.iterations, "by_epoch": False}]
+    schedulers = [decay | {"end": end, "by_epoch": False}]
     if start:
         warmup = {"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False}
         schedulers.insert(0, warmup | {"begin": 0, "end": start})

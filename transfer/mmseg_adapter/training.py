@@ -16,20 +16,18 @@ from torch import nn
 from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context, fields_of
 from mae_bench.kit.batch_norm import synced
+from mae_bench.kit.batch_norm_share import batch_norm_deviations, note_share
+from mae_bench.kit.datasets import BatchesFrom
 from mae_bench.kit.guard import Guard
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import stop_signals
-from mae_bench.kit.parallel import fitting_micro_batch
 from mae_bench.kit.randomness import seed_globals
-from mae_bench.kit.split import Split, share_of, split_batch
+from mae_bench.kit.recovery import DivergedError, Unreadable, go_back
+from mae_bench.kit.split import Split, share_of
 from transfer.mmseg_adapter.data import SeededScenes, train_loader, train_order
-from transfer.mmseg_adapter.rules import (
-    BETAS,
-    parameter_groups,
-    require_rows,
-    training_dtype,
-)
+from transfer.mmseg_adapter.parts import chosen_split
+from transfer.mmseg_adapter.rules import BETAS, parameter_groups, training_dtype
 from transfer.mmseg_adapter.wrapper import optim_wrapper
 
 if TYPE_CHECKING:
@@ -72,8 +70,8 @@ def train(segmenter: nn.Module, training: Training) -> Split:
     """Train the segmenter in place, from the newest checkpoint on; return how batches are split.
 
     On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
-    SystemExit(75) raised. Steps whose loss is not finite are left out; several in a row end the run
-    with ValueError.
+    SystemExit(75) raised. Steps whose loss is not finite are left out; several in a row lead back
+    to the newest checkpoint and on in another order, and to ValueError if that does not help.
     """
     recipe, machine = training.recipe, training.machine
     share_of(recipe.batch_size, machine.ranks.world)
@@ -84,20 +82,31 @@ def train(segmenter: nn.Module, training: Training) -> Split:
     wrapper = optim_wrapper(optimizer, training.dtype, 1, machine)
     keeper = Keeper(training.ctx.out, recipe.iterations, segmenter, wrapper, machine)
     keeper.same_run(training.identity, machine.compute.force)
-    split = _split(segmenter, training, keeper)
-    keeper.extra["split"] = [split.world, split.micro]
+    split = chosen_split(segmenter, training, keeper)
     wrapper._accumulative_counts = split.parts  # known only now that the state is loaded
     half = training.dtype != torch.float32
     guard = Guard(optimizer, machine.ranks.device, machine.compute.nonfinite, check_gradients=half)
     guard.skipped = keeper.extra.get("skipped", 0)
     wrapper.watch(guard, machine)
     if keeper.start < recipe.iterations:
-        hook = StepHook(training, keeper, split, wrapper)
-        with stop_signals() as keeper.stopped:
-            _runner(hook, _copies(synced(segmenter, machine.ranks), machine)).train()
+        _take_steps(segmenter, StepHook(training, keeper, split, wrapper))
     if machine.ranks.first:
-        _note(training, split, keeper.extra.get("skipped", 0))
+        _note(segmenter, training, keeper, split)
     return split
+
+
+def _take_steps(segmenter: nn.Module, hook: "StepHook") -> None:
+    """Take the steps that are left; after losses that are not finite from further back."""
+    training, keeper, guard = hook.training, hook.keeper, hook.wrapper.guard
+    model = _copies(synced(segmenter, training.machine.ranks), training.machine)
+    while hook.start < training.recipe.iterations:
+        try:
+            with stop_signals() as keeper.stopped:
+                _runner(hook, model).train()
+            break
+        except DivergedError as error:
+            hook.start = go_back(keeper, guard, error.step)
+    hook.note()
 
 
 class StepHook(Hook):  # type: ignore[misc] # mmengine has no types
@@ -109,31 +118,50 @@ class StepHook(Hook):  # type: ignore[misc] # mmengine has no types
 
     def __init__(self, training: Training, keeper: Keeper, split: Split, wrapper: Any) -> None:
         self.training, self.keeper, self.split, self.wrapper = training, keeper, split, wrapper
-        self.since, self.first, self.waited = time.monotonic(), keeper.start, 0.0
+        most = int(training.machine.compute.bad_images * len(training.dataset))
+        self.unreadable = Unreadable(keeper, most)
+        self.start = keeper.start
+        """Steps done when the runner begins."""
+        keeper.before_save = self.note
+
+    def before_train(self, runner: Runner) -> None:
+        """Start counting."""
+        self.since, self.first, self.waited = time.monotonic(), self.start, 0.0
         self.ready = self.since
         """When the last forward pass was over: from then on the data is waited for."""
+
+    def note(self) -> None:
+        """Bring up to date what a checkpoint holds besides weights and moments."""
+        extra, split = self.keeper.extra, self.split
+        extra["identity"] = self.training.identity
+        extra["skipped"] = self.wrapper.guard.skipped
+        extra["split"] = [split.world, split.micro]
+        note_share(extra, split)
+        self.unreadable.note()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Make randomness and learning rate depend on the step and its first image alone."""
         self.waited += time.monotonic() - self.ready
         done, part = divmod(runner.iter, self.split.parts)
-        step = self.keeper.start + done
+        step = self.start + done
         seed_globals(self.training.ctx.seed, "step", step, self.split.rows(part).start)
         if part == 0:
             factor = self.training.recipe.lr_factor(step)
             for group in self.wrapper.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+        for sample in data_batch["data_samples"]:
+            self.unreadable.found |= dict([sample.unreadable] if "unreadable" in sample else [])
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """After the last part of a step watch its loss, log it, and save or stop when it is time.
 
-        Raises ValueError when too many losses in a row are not finite.
+        Raises DivergedError when too many losses in a row are not finite.
         """
         done, rest = divmod(runner.iter + 1, self.split.parts)
         if rest == 0:
-            self._after_step(self.keeper.start + done, outputs)
+            self._after_step(self.start + done, outputs)
         self.ready = time.monotonic()
 
     def _after_step(self, step: int, outputs: dict[str, Any]) -> None:
@@ -143,17 +171,14 @@ class StepHook(Hook):  # type: ignore[misc] # mmengine has no types
         if step == keeper.steps:
             read = guard.read_all() or read
         if guard.diverged:
-            raise ValueError(
-                f"the run diverged: {guard.in_row} losses in a row were not finite at step {step}; "
-                "lower the learning rate or use --precision fp32, and start again: it continues "
-                "from the checkpoint before"
-            )
+            raise DivergedError(step)
         if keeper.pace.log_due() or step == keeper.steps:
             self._log(step, read, outputs)
-        stop, save, _ = keeper.agree(step)
+        stop, save, new = keeper.agree(step, self.unreadable.uncounted)
+        if new:
+            self.unreadable.count()
         if stop or save:
             guard.read_all()
-            keeper.extra["skipped"] = guard.skipped
             if guard.in_row == 0:  # weights that gave such a loss may be spoilt
                 keeper.save(step)
         if stop:
@@ -193,15 +218,15 @@ def runner_of(model: nn.Module, work_dir: Path, **parts: Any) -> Runner:
 
 def _runner(hook: StepHook, model: nn.Module) -> Runner:
     """Return the runner of the forward passes that are left."""
-    training, split, start = hook.training, hook.split, hook.keeper.start
+    training, split, start = hook.training, hook.split, hook.start
     recipe, seed = training.recipe, training.ctx.seed
     order = train_order(recipe, len(training.dataset), seed)
     scenes = SeededScenes(training.dataset, seed)
-    workers = training.machine.compute.workers
+    places = BatchesFrom(order, start, split, hook.keeper.extra.get("went_back", 0))
     return runner_of(
         model,
         training.ctx.out / "mmengine",
-        train_dataloader=train_loader(scenes, order, start, split, workers),
+        train_dataloader=train_loader(scenes, places, training.machine.compute.workers),
         train_cfg={"by_epoch": False, "max_iters": (recipe.iterations - start) * split.parts},
         optim_wrapper=hook.wrapper,
         custom_hooks=[hook],
@@ -221,63 +246,17 @@ def _copies(segmenter: nn.Module, machine: Machine) -> nn.Module:
     )
 
 
-def _split(segmenter: nn.Module, training: Training, keeper: Keeper) -> Split:
-    """Return this rank's part of each batch, by the setting or by trying what fits.
-
-    Raises ValueError if BatchNorm would see a single image.
-    """
-    recipe, machine = training.recipe, training.machine
-    size, world = recipe.batch_size, machine.ranks.world
-    micro, before = machine.compute.micro_batch, keeper.extra.get("split")
-    if micro == "auto" and before is not None and before[0] == world:
-        micro = before[1]  # BatchNorm and dropout depend on it: a resumed run goes on as it began
-    if micro == "auto":
-        micro = fitting_micro_batch(
-            segmenter,
-            share_of(size, world),
-            machine.ranks,
-            lambda number: _attempt(segmenter, training, number),
-        )
-    require_rows(recipe, micro * world)
-    return split_batch(size, machine.ranks.rank, world, micro)
-
-
-def _attempt(segmenter: nn.Module, training: Training, micro: int) -> None:
-    """Run forward and backward on made-up images and leave no trace.
-
-    Two at least, since it comes before BatchNorm reaches over the ranks.
-    """
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    side, device = training.recipe.crop_size, training.machine.ranks.device
-    kept = {name: buffer.clone() for name, buffer in segmenter.named_buffers()}
-    labels = PixelData(data=torch.zeros(1, side, side, dtype=torch.long, device=device))
-    samples = [SegDataSample(gt_sem_seg=labels) for _ in range(max(2, micro))]
-    images = torch.zeros(len(samples), 3, side, side, device=device)
-    half = training.dtype != torch.float32
-    try:
-        with torch.autocast(device.type, training.dtype if half else None, enabled=half):
-            losses = segmenter.train()(images, samples, mode="loss")
-        segmenter.parse_losses(losses)[0].backward()
-    finally:
-        segmenter.zero_grad(set_to_none=True)
-        for name, buffer in segmenter.named_buffers():
-            buffer.copy_(kept[name])
-
-
-def _note(training: Training, split: Split, skipped: int) -> None:
+def _note(segmenter: nn.Module, training: Training, keeper: Keeper, split: Split) -> None:
     """Record how it was trained, and what differs from the recipe through it."""
-    recipe, seen = training.recipe, split.micro * split.world
+    recipe, extra = training.recipe, keeper.extra
     facts = {
         "world": split.world,
         "micro_batch": split.micro,
         "precision": str(training.dtype).removeprefix("torch."),
         "compiled": False,
-        "skipped_steps": skipped,
+        "skipped_steps": extra.get("skipped", 0),
+        "went_back": extra.get("went_back", 0),
         "training_rules": recipe.training_rules,
     }
-    deviations = []
-    if seen < recipe.batch_size:
-        deviations = [f"BatchNorm over {seen} images, published {recipe.batch_size}"]
+    deviations = batch_norm_deviations(segmenter, recipe.batch_size, extra)
     record_facts(training.ctx.out, training=facts, deviations=deviations)

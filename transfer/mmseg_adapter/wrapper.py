@@ -24,6 +24,13 @@ class GuardedStep:
         self.guard, self.ranks = guard, machine.ranks
         self.total = torch.zeros((), device=machine.ranks.device)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the optimiser and the loss scale; a run in another precision left no scale."""
+        state, scaler = dict(state_dict), getattr(self, "loss_scaler", None)
+        if scaler is None or not scaler.is_enabled() or not state.get("loss_scaler"):
+            state.pop("loss_scaler", None)
+        super().load_state_dict(state)  # type: ignore[misc]
+
     def update_params(self, loss: Tensor, *words: Any, **settings: Any) -> None:
         """Add a micro-batch's gradients, and step after the last."""
         self.total += loss.detach() / self._accumulative_counts  # type: ignore[attr-defined]
