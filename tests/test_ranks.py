@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mae_bench.commands import ranks
 from mae_bench.core.demo_data import DemoData, demo_roots
 from mae_bench.kit.scene_files import make_demo
 from mae_bench.suite.torchrun import children
@@ -127,3 +129,25 @@ def test_a_batch_that_cannot_be_divided_fails_with_the_possible_numbers(tmp_path
     )
     assert answer.returncode == 2
     assert "cannot be divided over 3 processes; possible numbers: 1, 2, 4, 8, 16" in answer.stderr
+
+
+@pytest.mark.parametrize("ready_s", [3000.0, 3700.0])
+def test_ranks_wait_for_the_first_ones_look_at_the_data_as_long_as_for_each_other(
+    tmp_path, monkeypatch, ready_s
+):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+
+    def sleep(seconds):
+        clock.now += 100 * seconds
+        if clock.now >= ready_s:
+            (tmp_path / "job.json").touch()
+
+    clock.sleep = sleep
+    monkeypatch.setattr(ranks, "time", clock)
+    ground = SimpleNamespace(store=SimpleNamespace(dir=lambda job: tmp_path))
+    if ready_s < 3600:
+        ranks._wait_for(ground, None)
+        assert clock.now == ready_s
+        return
+    with pytest.raises(ValueError, match=r"made no .*job\.json in 3600 s; the store must lie on"):
+        ranks._wait_for(ground, None)

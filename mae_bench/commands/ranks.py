@@ -11,13 +11,13 @@ from mae_bench.commands.run import prepared
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import Recipe
+from mae_bench.kit.pace import DEAD_AFTER_S
 from mae_bench.kit.split import share_of, split_batch
 from mae_bench.suite.cost import job_left
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.status import Lines, result_text
 from mae_bench.suite.store import JOB
 
-WAIT_S = 600.0
 POLL_S = 0.5
 
 
@@ -61,14 +61,17 @@ def run_in_ranks(ground: Ground, job: Job) -> int:
 
 
 def _wait_for(ground: Ground, job: Job) -> None:
-    """Return when the first rank has prepared the job's folder; ValueError after ten minutes."""
+    """Return when the first rank has prepared the job's folder; ValueError after an hour.
+
+    It looks through the data before, which may take long.
+    """
     path = ground.store.dir(job) / JOB
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + DEAD_AFTER_S
     while not path.exists():
         if time.monotonic() > deadline:
             raise ValueError(
-                f"the first rank made no {path} in {WAIT_S:.0f} s; the store must lie on a file "
-                "system that all nodes see"
+                f"the first rank made no {path} in {DEAD_AFTER_S:.0f} s; the store must lie on a "
+                "file system that all nodes see"
             )
         time.sleep(POLL_S)
 

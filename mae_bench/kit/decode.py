@@ -19,6 +19,9 @@ MOST_PIXELS = 2**28
 SIZES = frozenset({0xC0, 0xC1, 0xC2})
 """JPEG markers of baseline and progressive frames, which hold height, width and components."""
 
+UNREADABLE = (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no whole image: SyntaxError for a broken chunk of a PNG."""
+
 Pixels = UInt8[Tensor, "3 _ _"]
 """Of one image: channel, row, column."""
 
@@ -68,7 +71,7 @@ def _with_pillow(content: bytes) -> Image.Image:
             return image.convert("RGB")
     except UnidentifiedImageError as error:
         raise ValueError("no whole image: of no known format") from error
-    except (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"no whole image: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""When a long run logs, saves and stops, whichever engine drives it."""
+"""When a long run logs, saves, stops and gives up a rank, whichever engine drives it."""
 
 import signal
 import threading
@@ -12,6 +12,9 @@ LOG_EVERY_S = 1.0
 SAVE_EVERY_S = 30.0
 SAVE_SHARE = 0.01
 """At most this share of the time goes into checkpoints."""
+DEAD_AFTER_S = 3600.0
+"""Longest wait for another rank, such as for one that evaluates; a rank that died is seen at once,
+since its connections close."""
 
 
 class Pace:

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mae_bench.kit.pace import DEAD_AFTER_S
+
 Value = TypeVar("Value")
-DEAD_AFTER = timedelta(minutes=60)
-"""Longest wait for another rank, such as for one that evaluates; a rank that died is seen at once,
-since its connections close."""
+DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from PIL import Image
 
 from mae_bench.kit.split import Split
 from transfer.coco_vitdet import CocoVitDet
@@ -67,3 +68,20 @@ def test_masks_of_some_objects_only_are_refused(roots, tmp_path):
     del records[3]["annotations"][0]["segmentation"]
     with pytest.raises(ValueError, match=r"1 of \d+ objects have no mask"):
         have_masks(records, tmp_path)
+
+
+def test_a_png_with_a_broken_chunk_is_replaced_too(roots, tmp_path):
+    data, broken = coco_data(roots["coco"]), tmp_path / "broken.png"
+    Image.effect_noise((300, 300), 50).convert("RGB").save(broken)
+    content = bytearray(broken.read_bytes())
+    second = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    content[second : second + 4] = b"\x00\x01\x02\x03"
+    broken.write_bytes(content)
+    with Image.open(broken) as image, pytest.raises(SyntaxError):
+        image.load()
+    records = [data.train[0] | {"file_name": str(broken)}, *data.train[1:]]
+    views = TrainFeed(TINY, dataclasses.replace(data, train=records), 3).views
+    mapped = views[0, 0]
+    assert mapped["image_id"] == records[1]["image_id"]
+    assert mapped["unreadable"][0] == 0
+    assert "broken.png" in mapped["unreadable"][1]

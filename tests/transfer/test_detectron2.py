@@ -133,3 +133,10 @@ def test_published_values_are_those_of_vitdet(arch, expected):
     found = (one.layer_decay, one.drop_path, one.iterations, one.milestones, one.decay_all)
     assert found == expected
     assert (one.lr, one.weight_decay, one.batch_size) == (1e-4, 0.1, 64)
+
+
+@pytest.mark.parametrize(("side", "nearest"), [(100, "96 or 104"), (63, "56 or 64")])
+def test_a_side_that_patches_do_not_cover_is_refused(encoder_of, side, nearest):
+    """The patch embedding would drop the right and bottom strip without a word."""
+    with pytest.raises(ValueError, match=rf"a multiple of 8 pixels .*got {side}; use {nearest}$"):
+        build(encoder_of(), dataclasses.replace(TINY, image_size=side))

@@ -14,18 +14,20 @@ from mae_bench.core.recipe import Context
 from mae_bench.kit.batch_norm import synced
 from mae_bench.kit.encoder import read_encoder
 from mae_bench.kit.fit import for_toolbox
+from mae_bench.kit.keeper import ALONE
 from mae_bench.kit.ranks import Ranks
 from mae_bench.kit.spec import EncoderSpec
 from mae_bench.kit.vit import VisionTransformer
 from transfer.coco_maskrcnn_fpn import CocoMaskRcnnFpn
 from transfer.detectron2_adapter.detect import detect
-from transfer.detectron2_adapter.fpn import model_config
+from transfer.detectron2_adapter.fpn import HeadNorm, model_config
 from transfer.detectron2_adapter.model import (
     build_detector,
     parameter_groups,
     quarter_ends,
     vit_of,
 )
+from transfer.detectron2_adapter.parts import attempt
 from transfer.detectron2_adapter.trainer import PartsTrainer
 
 TINY = dataclasses.replace(
@@ -158,14 +160,38 @@ def test_heads_and_pyramid_have_batch_norm_where_the_paper_has(encoder_of):
     assert [m.out_features for m in detector.roi_heads.box_head.fcs] == [16]
 
 
-def test_heads_without_any_object_pass_over_ranks_too(encoder_of):
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])
+def test_heads_without_any_object_pass_and_keep_their_statistics(encoder_of, kind):
     detector = build(encoder_of(spec=EIGHT)).train()
-    nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # as on several GPUs
+    if kind is nn.SyncBatchNorm:
+        nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # as on several GPUs
     head = detector.roi_heads.mask_head
-    for module in head.modules():  # its own forward needs GPUs; detectron2's refusal comes before
-        if isinstance(module, nn.SyncBatchNorm):
-            module.eval()
-    assert head.layers(torch.zeros(0, 16, 14, 14)).shape == (0, 8, 28, 28)
+    norm = head.mask_fcn1.norm[0]
+    assert type(norm) is kind
+    nn.init.ones_(norm.running_mean)
+    out = head.layers(torch.zeros(0, 16, 14, 14))
+    assert out.shape == (0, 8, 28, 28)
+    out.sum().backward()
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in norm.parameters())
+    assert torch.equal(norm.running_mean, torch.ones(16))
+
+
+class Precise(nn.BatchNorm2d):
+    """Takes fp32 alone, as torch's SyncBatchNorm does on a rank without rows."""
+
+    def forward(self, rows):
+        assert rows.dtype == torch.float32
+        assert not torch.is_autocast_enabled("cpu")
+        return super().forward(rows)
+
+
+def test_a_heads_norm_runs_in_fp32_whatever_the_precision():
+    norm, rows = HeadNorm(4), torch.randn(3, 4, 5, 5).bfloat16()
+    norm[0] = Precise(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm(rows)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, nn.BatchNorm2d(4)(rows.float()).bfloat16())
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -248,3 +274,22 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_numbers(tmp_path, write, r
     ]
     assert (trained != 0).any()
     assert all(tensor.isfinite().all() for tensor in finals[0]["module"].values())
+
+
+@pytest.mark.parametrize(("side", "nearest"), [(72, "64 or 80"), (33, "32 or 48")])
+def test_a_side_whose_maps_would_not_fit_each_other_is_refused(encoder_of, side, nearest):
+    with pytest.raises(ValueError, match=rf"a multiple of 16 pixels .*got {side}; use {nearest}$"):
+        build(encoder_of(spec=EIGHT), dataclasses.replace(TINY, image_size=side))
+
+
+def test_trying_what_fits_asks_no_other_rank(encoder_of):
+    """One whose memory was too small would never answer."""
+    detector = synced(build(encoder_of(spec=EIGHT)), Ranks(0, 2, torch.device("cpu"))).train()
+    modes = []
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    attempt(detector, TINY, 1, ALONE)
+    assert len(modes) >= 8
+    assert not any(modes)
+    assert all(module.training for module in detector.modules())

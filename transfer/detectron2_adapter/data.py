@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mae_bench.kit.coco_files import SplitName, coco_split
 from mae_bench.kit.datasets import TRIES, BatchesFrom, Order, Place, loader_options
+from mae_bench.kit.decode import UNREADABLE
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.split import Split as BatchSplit
 from transfer.detectron2_adapter.config import eval_mapper, train_mapper
@@ -116,7 +117,7 @@ class Mapped(Dataset[Record]):
             seed_globals(self.seed, "view", epoch, index)
             try:
                 mapped: Record = self.mapper(record)
-            except (OSError, ValueError) as error:
+            except UNREADABLE as error:
                 reason = reason or f"{record['file_name']}: {error}"
                 continue
             return mapped | ({"unreadable": (index, reason)} if offset else {})

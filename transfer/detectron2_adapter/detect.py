@@ -74,7 +74,10 @@ def detect(
     _refuse(machine)
     job = Job(recipe, ctx, machine, coco_data(ctx.data) if data is None else data)
     if not job.data.masks and any(metric.name == "mask_ap" for metric in recipe.metrics):
-        raise ValueError(f"{ctx.data}: its objects have boxes only, but {recipe.name} needs masks")
+        raise ValueError(
+            f"{ctx.data}: its objects have boxes only, but {recipe.name} needs masks; add each "
+            "object's segmentation to the annotations, or use voc_detection, which learns boxes"
+        )
     given = read_encoder(ctx.encoder)
     encoder = for_toolbox(given, "detectron2's ViT")
     seed_globals(ctx.seed, "init")
@@ -149,8 +152,7 @@ def _train(job: Job, detector: nn.Module, optimizer: Optimizer) -> None:
     course = Course(recipe, job.ctx.seed, machine, split, most_unreadable)
     model, step = copies(detector, machine.ranks), keeper.start
     while step < recipe.iterations:
-        went_back = keeper.extra.get("went_back", 0)
-        batches = feed.batches(step, split, went_back)
+        batches = feed.batches(step, split, keeper.extra.get("detour", 0))
         trainer = PartsTrainer(model, batches, optimizer, course)
         trainer.register_hooks([LRScheduler(optimizer, RecipeSchedule(recipe)), KeeperHook(keeper)])
         if "trainer" in keeper.extra:
@@ -168,18 +170,22 @@ def _train(job: Job, detector: nn.Module, optimizer: Optimizer) -> None:
 def _go_back(keeper: Keeper, reason: DivergedError) -> int:
     """Return the step of the newest checkpoint, whose state is taken; ValueError the second time.
 
-    Without one the run goes on from here: steps left out did not touch the weights.
+    Without one the run goes on from here: steps left out did not touch the weights. The state is
+    saved, so that a kill brings back neither the order nor the counts of before.
     """
-    if keeper.extra.get("went_back", 0):
+    if keeper.extra.get("detour", 0):
         raise ValueError(
-            f"the run diverged: {reason}, again after going back to a checkpoint; lower the "
+            f"the run diverged: {reason}, again in another order; lower the "
             "learning rate or use --precision fp32"
         )
-    step = keeper.resume() or reason.step
-    keeper.extra["went_back"] = 1
-    keeper.ranks.wait()  # until all have read what the next save may replace
-    log.warning("%s: on from step %d, in another order", reason, step)
-    return step
+    counted = {name: keeper.extra[name] for name in ("skipped", "unreadable")}
+    found = keeper.resume()
+    keeper.extra |= counted | {"detour": 1, "went_back": int(found > 0)}
+    keeper.ranks.wait()  # until all have read what the save may replace
+    keeper.before_save = lambda: None  # the trainer that would note its state is given up
+    keeper.save(found or reason.step)
+    log.warning("%s: on from step %d, in another order", reason, found or reason.step)
+    return found or reason.step
 
 
 def _note_training(job: Job, keeper: Keeper, course: Course, detector: nn.Module) -> None:

@@ -6,6 +6,9 @@ A ViT with taps after every quarter, brought to four scales, and FPN with batch 
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from detectron2.config import LazyCall
 from detectron2.modeling import FPN, Backbone, ViT
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
@@ -15,6 +18,7 @@ from mae_bench.kit.encoder import Encoder
 from transfer.detectron2_adapter.attention import TableAttention, tapped
 from transfer.detectron2_adapter.model import (
     quarter_ends,
+    require_side,
     set_heads,
     set_levels,
     set_mask_head,
@@ -34,13 +38,15 @@ GROUPS = 32
 def model_config(recipe: "CocoMaskRcnnFpn", encoder: Encoder, num_classes: int) -> Any:
     """Return the lazy config of Mask R-CNN with FPN on the encoder's quarters.
 
-    Raises ValueError for an encoder of fewer than four blocks.
+    Raises ValueError for an encoder of fewer than four blocks, and for images whose coarsest map
+    would not be half the patch grid.
     """
     spec = encoder.spec
     if len(quarter_ends(spec.depth)) < len(SCALES):
         raise ValueError(
             f"{type(recipe).name} taps four blocks, the encoder has {spec.depth}; use a deeper one"
         )
+    require_side(recipe, int(spec.patch_size / SCALES[-1]))
     model = vitdet_config(recipe, encoder)
     net = model.backbone.net
     net._target_, net.use_rel_pos = QuarterViT, False
@@ -52,20 +58,42 @@ def model_config(recipe: "CocoMaskRcnnFpn", encoder: Encoder, num_classes: int) 
         top_block=LazyCall(LastLevelMaxPool)(),
         square_pad=recipe.image_size,
     )
-    model.roi_heads.box_head.conv_norm = model.roi_heads.mask_head.conv_norm = head_norm
+    model.roi_heads.box_head.conv_norm = model.roi_heads.mask_head.conv_norm = HeadNorm
     set_levels(model, [int(spec.patch_size / scale) for scale in SCALES])
     set_heads(model, recipe, num_classes)
     set_mask_head(model, recipe.pyramid_width, recipe.mask_convs)
     return model
 
 
-def head_norm(channels: int) -> nn.Module:
-    """Return the batch norm of the heads' convolutions, inside a module of its own.
+class HeadNorm(nn.Sequential):
+    """The batch norm of a head's convolution, which may get no rows on some ranks or on all.
 
-    A crop may leave a rank no object, so its mask head gets no rows. torch's SyncBatchNorm takes
-    that, but detectron2's convolution refuses any that it finds directly under it.
+    A crop may leave a rank no object, so its mask head gets no rows. detectron2's convolution
+    refuses a SyncBatchNorm that it finds directly under it, for ranks with no rows; torch's own
+    takes them only in fp32, since such a rank answers in the precision of its input and the others
+    in fp32. With no rows on any rank it would move its statistics to 0.
     """
-    return nn.Sequential(nn.BatchNorm2d(channels))
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.BatchNorm2d(channels))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the normalised rows in their own precision; the norm itself runs in fp32."""
+        norm, exact = self[0], rows.float()
+        with torch.autocast(rows.device.type, enabled=False):
+            if norm.training and _rows_of_all(rows) == 0:  # weights get the gradient 0
+                kept = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+                return F.batch_norm(exact, *kept, eps=norm.eps).to(rows.dtype)
+            out: Tensor = norm(exact)
+        return out.to(rows.dtype)
+
+
+def _rows_of_all(rows: Tensor) -> int:
+    """Return the number of rows over all ranks; every rank must call it."""
+    number = torch.tensor(len(rows), device=rows.device)
+    if dist.is_initialized():
+        dist.all_reduce(number)
+    return int(number)
 
 
 class QuarterViT(ViT):  # type: ignore[misc] # detectron2 has no types

@@ -11,6 +11,7 @@ from detectron2.solver.build import get_default_optimizer_params
 from torch import nn
 
 from mae_bench.kit.encoder import Encoder, load_exactly
+from transfer.detectron2_adapter.proposals import GuardedRPN
 
 if TYPE_CHECKING:
     from transfer.detection import DetectionRecipe
@@ -81,7 +82,11 @@ def parameter_groups(
 
 
 def vitdet_config(recipe: "DetectionRecipe", encoder: Encoder) -> Any:
-    """Return detectron2's lazy config of ViTDet with the ViT and the pixels of the encoder."""
+    """Return detectron2's lazy config of ViTDet with the ViT and the pixels of the encoder.
+
+    Raises ValueError for images that its patches do not cover.
+    """
+    require_side(recipe, encoder.spec.patch_size)
     model: Any = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
     spec, net = encoder.spec, model.backbone.net
     net.img_size, net.patch_size = recipe.image_size, spec.patch_size
@@ -89,12 +94,29 @@ def vitdet_config(recipe: "DetectionRecipe", encoder: Encoder) -> Any:
     net.drop_path_rate, net.window_size = recipe.drop_path, recipe.window_size
     net.window_block_indexes = window_blocks(spec.depth) if recipe.window_size else []
     net.pretrain_img_size = spec.image_size
+    model.proposal_generator._target_ = GuardedRPN
     if not spec.class_token:
         net.pretrain_use_cls_token = False
     model.pixel_mean, model.pixel_std = (
         [round(255 * v, 3) for v in values] for values in spec.pixels
     )
     return model
+
+
+def require_side(recipe: "DetectionRecipe", unit: int) -> None:
+    """Raise ValueError with the nearest sides unless images are whole multiples of `unit`.
+
+    Of others the maps would lack the right and bottom strip, or not fit each other.
+    """
+    side = recipe.image_size
+    if side % unit:
+        below = max(side // unit, 1) * unit
+        above = -(-side // unit) * unit
+        near = f"{above}" if above == below else f"{below} or {above}"
+        raise ValueError(
+            f"{recipe.name}.image_size must be a multiple of {unit} pixels with this encoder, "
+            f"got {side}; use {near}"
+        )
 
 
 def set_levels(model: Any, strides: list[int]) -> None:

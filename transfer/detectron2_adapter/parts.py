@@ -41,6 +41,9 @@ def attempt(detector: nn.Module, recipe: "DetectionRecipe", micro: int, machine:
     kept = {name: buffer.clone() for name, buffer in detector.named_buffers()}
     training, half = detector.training, dtype != torch.float32
     detector.train()
+    for module in detector.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()  # over ranks it would wait for one whose memory was too small
     try:
         with EventStorage(), torch.autocast(device.type, dtype if half else None, enabled=half):
             losses = detector([_image(recipe, detector) for _ in range(micro)])

@@ -99,23 +99,12 @@ class PartsTrainer(AMPTrainer):  # type: ignore[misc] # detectron2 has no types
         dtype = self.precision if half else None
         with gradients(self.model, last=part == split.parts - 1):
             with torch.autocast(device.type, dtype, enabled=half):
-                found = self._losses(batch)
+                found: dict[str, Tensor] = self.model(batch)
                 loss = sum(found.values()) / split.parts
             self.grad_scaler.scale(loss).backward()
         self.names = list(found)
         parts = torch.stack([one.detach().float() for one in found.values()]) / split.parts
         return torch.cat([loss.detach().float()[None], parts])
-
-    def _losses(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return the model's losses; ValueError if it finds its own boxes not finite."""
-        try:
-            losses: dict[str, Tensor] = self.model(batch)
-        except FloatingPointError as error:  # by the proposal network, on this rank alone
-            raise ValueError(
-                f"the run diverged in step {self.iter + 1}: {error} "
-                "Lower the learning rate, or use --precision bf16 or fp32"
-            ) from error
-        return losses
 
     def state_dict(self) -> dict[str, Any]:
         """Return iteration, hooks and scaler; optimiser and module are in the keeper's hands."""
@@ -169,7 +158,10 @@ class KeeperHook(HookBase):  # type: ignore[misc] # detectron2 has no types
         if step == keeper.steps:
             guard.read_all()
         if guard.diverged:
-            raise DivergedError(guard.in_row, step)
+            error = DivergedError(guard.in_row, step)
+            guard.read_all()
+            self._note()
+            raise error
         if keeper.pace.log_due() or step == keeper.steps:
             self._log(step)
         found = len(trainer.unreadable)
