@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Metric, Resources
-from mae_bench.kit.voc_files import SEGMENTATION_2012, VOC_CLASSES
+from mae_bench.kit.voc_files import LABEL_FOLDERS, SEGMENTATION_2012, VOC_CLASSES
 from transfer.segmentation import LabelledImages, Part, SegmentationRecipe
-
-LABELS = {"train": "SegmentationClass", "trainaug": "SegmentationClassAug"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ class VocSegmentation(SegmentationRecipe):
         """Return where the images to train on or to test on lie."""
         chosen = self.train_list if part == "train" else "val"
         year = root / "VOC2012"
-        labels = year / LABELS.get(chosen, "SegmentationClass")
+        labels = year / LABEL_FOLDERS.get(chosen, "SegmentationClass")
         return LabelledImages(
             year / "JPEGImages", labels, root / SEGMENTATION_2012 / f"{chosen}.txt"
         )

@@ -91,7 +91,28 @@ def ade_class_names(root: Path) -> list[str]:
     if "Name" not in header.split("\t"):
         raise ValueError(f"{path} must be a tab-separated table with a Name column, got {header!r}")
     column = header.split("\t").index("Name")
-    return [row.split("\t")[column].strip() for row in rows if row.strip()]
+    names = []
+    for number, row in enumerate(rows, start=2):
+        cells = row.split("\t")
+        if row.strip() and len(cells) <= column:
+            raise ValueError(
+                f"{path}, line {number}: {len(cells)} columns, expected a Name in column "
+                f"{column + 1}; copy the file again"
+            )
+        if row.strip():
+            names.append(cells[column].strip())
+    return names
+
+
+def image_suffix(folder: Path) -> str:
+    """Return the one suffix of a folder's images; ValueError for several, or for none.
+
+    Of several, some would be left out.
+    """
+    found = sorted({Path(entry.name).suffix for entry in os.scandir(folder) if entry.is_file()})
+    if len(found) != 1:
+        raise ValueError(f"{folder} must have images of one suffix, got {found}")
+    return found[0]
 
 
 def _listed_names(path: Path) -> list[str]:

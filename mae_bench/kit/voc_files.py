@@ -39,6 +39,8 @@ SPLITS = {
 }
 """Folder of lists below VOCdevkit/ -> the lists in it that tasks read. A recipe names the folders
 that it needs in a class variable `sets`, and no others are asked for."""
+LABEL_FOLDERS = {"train": "SegmentationClass", "trainaug": "SegmentationClassAug"}
+"""List of images to train a segmenter on -> the folder of their label maps."""
 BOX = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "truncated")
 
@@ -135,7 +137,10 @@ def _without_files(year: Path, lists: str, split: str, ids: set[str]) -> Iterato
         if not folder.is_dir():
             yield f"no folder {folder}"
             continue
-        missing = sorted(ids - {p.name[: -len(suffix)] for p in os.scandir(folder)})
+        missing = sorted(
+            ids
+            - {p.name.removesuffix(suffix) for p in os.scandir(folder) if p.name.endswith(suffix)}
+        )
         if missing:
             yield (
                 f"{folder} has {len(ids) - len(missing)} of the {len(ids)} images of "
@@ -148,9 +153,14 @@ def _lines(path: Path) -> list[list[str]]:
     """Return the words of each line; ValueError without the file or anything in it."""
     if not path.is_file():
         raise ValueError(f"no file {path}")
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
+    lines = [line.split() for line in path.read_text().splitlines()]
+    if not any(lines):
         raise ValueError(f"{path} names no image")
+    if not all(lines):
+        raise ValueError(
+            f"{path}: line {lines.index([]) + 1} of {len(lines)} is blank, expected an image on "
+            "each; remove it, since the toolboxes would read it as an image without a name"
+        )
     return lines
 
 

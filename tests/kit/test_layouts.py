@@ -149,3 +149,10 @@ def test_the_classes_of_label_maps_are_the_table_or_a_list_of_names(roots):
     (root / "objectInfo150.txt").write_text("")
     with pytest.raises(ValueError, match="with a Name column, got ''"):
         ade_class_names(root)
+
+
+def test_a_short_row_of_the_class_table_is_named(tmp_path):
+    path = tmp_path / "objectInfo150.txt"
+    path.write_text("Idx\tRatio\tName\n1\t0.1\twall\n2\t0.1\n")
+    with pytest.raises(ValueError, match=r"objectInfo150.txt, line 3: 2 columns"):
+        ade_class_names(tmp_path)

@@ -8,11 +8,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mae_bench.kit.datasets import TRIES, BatchesFrom, Order, Place, loader_options
+from mae_bench.kit.layouts import image_suffix
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.randomness import seed_globals
 from transfer.mmseg_adapter.labels import LoadLabels
 from transfer.mmseg_adapter.model import ignored_index
-from transfer.segmentation import LabelledImages
 
 if TYPE_CHECKING:
     from transfer.segmentation import Part, SegmentationRecipe
@@ -132,20 +132,12 @@ def dataset_config(recipe: "SegmentationRecipe", root: Path, part: "Part") -> di
         "type": "BaseSegDataset",
         "data_prefix": {"img_path": str(files.images), "seg_map_path": str(files.labels)},
         "ann_file": "" if files.names is None else str(files.names),
-        "img_suffix": image_suffix(files),
+        "img_suffix": image_suffix(files.images),
         "seg_map_suffix": ".png",
         "reduce_zero_label": recipe.reduce_zero_label,
         "ignore_index": ignored_index(len(recipe.class_names(root))),
         "metainfo": {"classes": tuple(recipe.class_names(root))},
     }
-
-
-def image_suffix(files: LabelledImages) -> str:
-    """Return the one suffix of the images; ValueError for several: some would be left out."""
-    found = sorted({path.suffix for path in files.images.iterdir() if path.is_file()})
-    if len(found) != 1:
-        raise ValueError(f"{files.images} must have images of one suffix, got {found}")
-    return found[0]
 
 
 def plain_labels(recipe: "SegmentationRecipe", num_classes: int) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mae_bench.kit.audit.pictures import Pair, pair_faults
-from mae_bench.kit.audit.problems import Fault, Progress, inspected
-from mae_bench.kit.layouts import ade_class_names
+from mae_bench.kit.audit.problems import Fault, Progress, inspected, within_budget
+from mae_bench.kit.layouts import ade_class_names, image_suffix
 
-IMAGE, LABELS = ".jpg", ".png"
-"""The only suffixes that are read."""
+LABELS = ".png"
+"""The only suffix of label maps that is read; images may have any, all of a split the same."""
 
 
 def ade20k_faults(root: Path, first_label: int, progress: Progress) -> Iterator[Fault]:
@@ -28,16 +28,26 @@ def ade20k_faults(root: Path, first_label: int, progress: Progress) -> Iterator[
         if absent:
             yield from (Fault("missing folders", str(folder)) for folder in absent)
             continue
+        try:
+            kind = image_suffix(folders[0])
+        except ValueError as error:
+            yield Fault("folders of images of several kinds", str(error))
+            continue
         images, labels = (
-            {Path(entry.name).stem for entry in os.scandir(folder) if entry.name.endswith(suffix)}
-            for folder, suffix in zip(folders, (IMAGE, LABELS), strict=True)
+            {
+                Path(entry.name).stem
+                for entry in os.scandir(folder)
+                if Path(entry.name).suffix == suffix
+            }
+            for folder, suffix in zip(folders, (kind, LABELS), strict=True)
         )
         for stem in sorted(images - labels):
-            yield Fault("images without a label map", f"{folders[0] / stem}{IMAGE}")
+            yield Fault("images without a label map", f"{folders[0] / stem}{kind}")
         for stem in sorted(labels - images):
             yield Fault("label maps without an image", f"{folders[1] / stem}{LABELS}")
         pairs = [
-            Pair(folders[0] / f"{stem}{IMAGE}", folders[1] / f"{stem}{LABELS}", highest)
+            Pair(folders[0] / f"{stem}{kind}", folders[1] / f"{stem}{LABELS}", highest)
             for stem in sorted(images & labels)
         ]
-        yield from inspected(pair_faults, pairs, progress)
+        found = inspected(pair_faults, pairs, progress)
+        yield from within_budget(found, len(pairs)) if split == "training" else found

@@ -6,7 +6,7 @@ left out or clipped by the toolbox and only reported.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from mae_bench.kit.audit.outlines import Finding, Size, outline_fault
 from mae_bench.kit.audit.pictures import size_faults
-from mae_bench.kit.audit.problems import Fault, Progress, inspected
+from mae_bench.kit.audit.problems import Fault, Progress, inspected, within_budget
 from mae_bench.kit.coco_files import SPLITS, CocoSplit, coco_split
 
 KEYS = {
@@ -23,7 +23,6 @@ KEYS = {
     "annotations": ("id", "image_id", "category_id", "bbox", "segmentation", "area"),
 }
 """What each entry of a list must have."""
-IDS = ("id", "image_id", "category_id", "file_name")
 CLIPPED = 2.0
 CLIPPED_SHARE = 0.01
 """Pixels, or share of the side if that is more, up to which an edge outside is only clipped."""
@@ -59,7 +58,8 @@ def coco_faults(root: Path, progress: Progress) -> Iterator[Fault]:
         if split == "val":
             yield from _unmatched(content["annotations"], known.file)
         images = [image for image in content["images"] if _full("images", image)]
-        yield from inspected(partial(_image_faults, where), images, progress)
+        found = inspected(partial(_image_faults, where), images, progress)
+        yield from within_budget(found, len(images)) if split == "train" else found
     if len(categories) == 2 and categories["train"] != categories["val"]:
         odd = sorted(map(str, categories["train"] ^ categories["val"]))
         yield Fault("differences between the categories of the two splits", ", ".join(odd[:3]))
@@ -176,9 +176,23 @@ def _lacking(key: str, entry: Any) -> str:
     for name in KEYS[key]:
         if name not in entry:
             return f"id {entry.get('id')} has no {name}"
-        value = entry[name]
-        if name in IDS and not isinstance(value, (int, str)):
-            return f"{name} {value!r} is neither a number nor a name"
-        if name in ("width", "height") and not (is_number(value) and value > 0):
-            return f"id {entry['id']} has {name} {value!r}"
-    return ""
+    wrong = [name for name, fits in FITTING.items() if name in entry and not fits(entry[name])]
+    return ", ".join(f"id {entry['id']} has {name} {entry[name]!r}" for name in wrong)
+
+
+def _is_id(value: Any) -> bool:
+    """Return whether the evaluation can look the value up: 1.0 and true would be other ids."""
+    return type(value) is int
+
+
+FITTING: dict[str, Callable[[Any], bool]] = {
+    "id": _is_id,
+    "image_id": _is_id,
+    "category_id": _is_id,
+    "file_name": lambda value: isinstance(value, str),
+    "name": lambda value: isinstance(value, str),
+    "width": lambda value: is_number(value) and value > 0,
+    "height": lambda value: is_number(value) and value > 0,
+    "iscrowd": lambda value: type(value) is int and value in (0, 1),
+}
+"""What a value of an entry must be, where it would end or spoil the training or the evaluation."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mae_bench.kit.audit.problems import Fault
+from mae_bench.kit.audit.problems import UNREADABLE, Fault
 
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What a whole file of that format has near its end."""
@@ -16,7 +16,6 @@ ORIENTATION = 0x0112
 """The EXIF tag by which cameras turn pictures."""
 TURNED = (5, 6, 7, 8)
 INDEX_MODES = ("1", "L", "P", "I", "I;16")
-UNREADABLE = "unreadable images"
 UNREADABLE_MAPS = "unreadable label maps"
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
+
+from mae_bench.core.compute import Compute
 
 FIRST = 10
 """Examples kept of each kind."""
@@ -13,6 +15,9 @@ FEW = 2000
 """Files up to which starting other processes costs more than it saves."""
 CHUNK = 256
 """Files that a process looks at in one go."""
+
+UNREADABLE = "unreadable images"
+"""The kind of fault that training survives: it takes another image instead."""
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
@@ -46,7 +51,7 @@ class Problem:
     @property
     def text(self) -> str:
         """The problem with all its examples, a line each."""
-        note = "" if self.fatal else " (left out or clipped in training)"
+        note = "" if self.fatal else " (left out, replaced or clipped in training)"
         return "\n    ".join([f"{self.count} {self.kind}{note}:", *self.first])
 
 
@@ -65,6 +70,21 @@ def gathered(faults: Iterable[Fault]) -> tuple[Problem, ...]:
         Problem(name, fatal, counts[fatal, name], tuple(first[fatal, name]))
         for fatal, name in kinds
     )
+
+
+def within_budget(faults: Iterable[Fault], num_images: int) -> Iterator[Fault]:
+    """Yield the faults of training images, unreadable ones last and fatal only if too many are.
+
+    So many may be as a run replaces by its default.
+    """
+    unreadable = []
+    for fault in faults:
+        if fault.kind == UNREADABLE:
+            unreadable.append(fault)
+        else:
+            yield fault
+    fatal = len(unreadable) > int(Compute.bad_images * num_images)
+    yield from (replace(fault, fatal=fatal) for fault in unreadable)
 
 
 def inspected(

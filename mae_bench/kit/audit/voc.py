@@ -8,6 +8,7 @@ from mae_bench.kit.audit.coco import box_fault
 from mae_bench.kit.audit.pictures import Pair, pair_faults, size_faults
 from mae_bench.kit.audit.problems import Fault, Progress, inspected
 from mae_bench.kit.voc_files import (
+    LABEL_FOLDERS,
     MAIN_2007,
     SEGMENTATION_2012,
     SPLITS,
@@ -19,9 +20,18 @@ from mae_bench.kit.voc_files import (
 )
 
 
-def voc_faults(root: Path, lists: Sequence[str], progress: Progress) -> Iterator[Fault]:
-    """Yield everything that is wrong with the images of those folders of lists."""
+def voc_faults(
+    root: Path, lists: Sequence[str], train_list: str, progress: Progress
+) -> Iterator[Fault]:
+    """Yield everything that is wrong with the images of those folders of lists.
+
+    `train_list` names that of the images a segmenter is trained on.
+    """
     for folder in lists:
+        if folder == SEGMENTATION_2012:
+            yield from _map_list_faults(root, train_list, LABEL_FOLDERS[train_list], progress)
+            yield from _map_list_faults(root, "val", LABEL_FOLDERS["train"], progress)
+            continue
         ids: list[str] = []
         for split in SPLITS[folder]:
             try:
@@ -32,17 +42,27 @@ def voc_faults(root: Path, lists: Sequence[str], progress: Progress) -> Iterator
                 yield Fault("lists that cannot be read", str(error))
         year = root / Path(folder).parts[0]
         images = list(dict.fromkeys(ids))
-        yield from inspected(
-            partial(_map_faults if folder == SEGMENTATION_2012 else _object_faults, year),
-            images,
-            progress,
-        )
+        yield from inspected(partial(_object_faults, year), images, progress)
 
 
-def _map_faults(year: Path, name: str) -> list[Fault]:
+def _map_list_faults(
+    root: Path, split: str, label_folder: str, progress: Progress
+) -> Iterator[Fault]:
+    """Yield what is wrong with a list of images and with their label maps in that folder."""
+    try:
+        ids = read_ids(root, SEGMENTATION_2012, split)
+    except ValueError as error:
+        yield Fault("lists that cannot be read", str(error))
+        return
+    year = root / "VOC2012"
+    yield from inspected(
+        partial(_map_faults, year / "JPEGImages", year / label_folder), ids, progress
+    )
+
+
+def _map_faults(images: Path, maps: Path, name: str) -> list[Fault]:
     """Return what is wrong with an image and its label map."""
-    image = year / "JPEGImages" / f"{name}.jpg"
-    labels = year / "SegmentationClass" / f"{name}.png"
+    image, labels = images / f"{name}.jpg", maps / f"{name}.png"
     faults = [
         Fault(kind, f"{path}, which a list names")
         for kind, path in (("missing images", image), ("missing label maps", labels))

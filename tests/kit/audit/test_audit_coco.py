@@ -7,8 +7,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mae_bench.kit.audit.coco import box_fault
+from mae_bench.kit.audit.coco import KEYS, box_fault
 from mae_bench.kit.audit.outlines import outline_fault, unpacked
+from mae_bench.kit.audit.problems import Fault, within_budget
 
 SIZE = (8, 4)
 
@@ -220,3 +221,43 @@ def test_outlines_that_cannot_be_drawn_are_malformed(outline):
     kind, _, fatal = outline_fault(outline, SIZE)
     assert kind == "malformed outlines"
     assert fatal
+
+
+def test_ids_crowds_and_names_that_the_evaluation_could_not_read_are_found(
+    root, train, problems_of, edit_json
+):
+    """pycocotools and detectron2 end at them, or count a crowd of 2 as an object, after training.
+
+    1.0 is equal to 1 here, but another key where ids are sorted and written out as text.
+    """
+
+    def spoil(content):
+        ones = content["annotations"]
+        for one, value in zip(ones, (None, 2, "no", True, 0, 1), strict=False):
+            one["iscrowd"] = value
+        del ones[6]["iscrowd"]
+        ones[7]["id"] = "x"
+        ones[8]["image_id"] = True
+        ones[9]["category_id"] = 1.0
+        content["images"][-1]["file_name"] = 5
+        content["images"][-2]["id"] = "7"
+        content["categories"][0]["name"] = ["ball"]
+        content["categories"][1]["id"] = "2"
+
+    edit_json(train, spoil)
+    found = problems_of("coco", root)
+    lists = {key: found[f"entries of {key} without what they need"] for key in KEYS}
+    counts = {key: one.count for key, one in lists.items()}
+    assert counts == {"images": 2, "categories": 2, "annotations": 7}
+    assert all(one.fatal for one in lists.values())
+    assert "has iscrowd None" in lists["annotations"].line
+    assert "has name ['ball']" in lists["categories"].line
+
+
+def test_few_unreadable_training_images_are_left_to_the_run(made):
+    """Its default replaces one in ten thousand."""
+    unreadable, other = Fault("unreadable images", "a"), Fault("missing images", "b")
+    for number, size, fatal in ((1, 10_000, False), (1, 9_999, True), (2, 10_000, True)):
+        found = list(within_budget([*[unreadable] * number, other], size))
+        assert found[0] == other
+        assert [one.fatal for one in found[1:]] == [fatal] * number

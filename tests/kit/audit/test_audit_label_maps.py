@@ -81,3 +81,14 @@ def test_a_missing_folder_and_class_list_are_named(root, problems_of):
     (root / "objectInfo150.txt").unlink()
     found = problems_of("ade20k", root)
     assert list(found) == ["class lists that cannot be read"]
+
+
+def test_images_may_have_any_suffix_but_only_one(root, problems_of):
+    folder = root / "images" / "training"
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".tif"))  # whose content Pillow looks at
+    assert problems_of("ade20k", root) == {}
+    path.with_suffix(".tif").rename(path)
+    (problem,) = problems_of("ade20k", root).values()
+    assert problem.fatal
+    assert f"{folder} must have images of one suffix, got ['.jpg', '.tif']" in problem.line

@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from mae_bench.kit.layouts import check
 from mae_bench.kit.voc_files import MAIN_2007, SEGMENTATION_2012, read_ids
 
 
@@ -77,3 +80,32 @@ def test_lists_that_do_not_go_together_are_found(root, problems_of):
     assert "dog_test.txt and test.txt name different images" in (
         found["lists that cannot be read"].line
     )
+
+
+def test_a_longer_training_list_is_looked_at_with_its_own_label_maps(root, problems_of):
+    year = root / "VOC2012"
+    maps = shutil.copytree(year / "SegmentationClass", year / "SegmentationClassAug")
+    ids = read_ids(root, SEGMENTATION_2012, "train")
+    (root / SEGMENTATION_2012 / "trainaug.txt").write_text("\n".join([*ids, "2009_000001"]))
+    (maps / f"{ids[0]}.png").write_bytes(b"broken")
+    assert problems_of("voc", root, sets=(SEGMENTATION_2012,)) == {}
+    found = problems_of("voc", root, sets=(SEGMENTATION_2012,), train_list="trainaug")
+    assert str(maps / ids[0]) in found["unreadable label maps"].line
+    assert str(maps / "2009_000001.png") in found["missing label maps"].line
+    assert found["missing images"].count == 1
+
+
+def test_a_blank_line_in_a_list_is_found(root, problems_of):
+    path = root / SEGMENTATION_2012 / "train.txt"
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(f"{first}\n \n{rest}")
+    (problem,) = problems_of("voc", root).values()
+    assert f"{path}: line 2 of" in problem.line
+    assert any("line 2 of" in line for line in check("voc", root))
+
+
+def test_a_file_of_another_kind_does_not_stand_for_an_image(root):
+    image = root / "VOC2007" / "JPEGImages" / f"{read_ids(root, MAIN_2007, 'test')[0]}.jpg"
+    image.rename(image.with_suffix(".png"))
+    (problem,) = check("voc", root, (MAIN_2007,))
+    assert f"missing: {image.name} and 0 more" in problem
