@@ -3,10 +3,8 @@
 import io
 import logging
 import os
-import warnings
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 from numpy import ndarray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import cross_val_score
-from sklearn.svm import LinearSVC
+from torch import get_num_threads
 
 from mae_bench.core.files import append_metrics, record_facts, write_bytes
 from mae_bench.core.recipe import Context
@@ -31,6 +27,7 @@ from mae_bench.kit.logistic import unit_rows
 from mae_bench.kit.machine import start
 from mae_bench.kit.samples import Samples
 from mae_bench.kit.voc_files import MAIN_2007, VOC_CLASSES, read_ids, read_labels
+from transfer.svm_solver import SvmTask, Trained, train_classes
 
 if TYPE_CHECKING:
     from transfer.voc_classification import VocClassification
@@ -39,8 +36,6 @@ log = logging.getLogger(__name__)
 
 SCORES = "scores"
 """In the job's folder: the scores of each class that is finished."""
-SCORING = "average_precision"
-"""What cross-validation goes by: scikit-learn's, as in the released code."""
 RECALLS = tuple(step / 10 for step in range(11))
 """Where the challenge of 2007 looks at the precision."""
 
@@ -51,16 +46,6 @@ class VocSplit:
 
     samples: Samples
     labels: Int[ndarray, "images classes"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the SVM of one class says of the test images, and how it came about."""
-
-    scores: Float[ndarray, " images"]
-    cost: float
-    tried: Float[ndarray, " costs"]
-    """Average precision of the cross-validation for each cost."""
 
 
 def linear_svms(recipe: "VocClassification", ctx: Context) -> dict[str, float]:
@@ -121,42 +106,6 @@ def measurable(
     return [int(number) for number in chosen]
 
 
-def train_class(
-    recipe: "VocClassification",
-    seed: int,
-    features: Float[ndarray, "images width"],
-    labels: Int[ndarray, " images"],
-    tests: Float[ndarray, "others width"],
-) -> Trained:
-    """Return the SVM's scores of the test images, its cost chosen on the training images.
-
-    Of costs that do equally well the first is taken. Images whose label is not 1 are negatives.
-    """
-    signs = np.where(labels == 1, 1, -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # as of the greatest costs always
-        tried = [
-            cross_val_score(
-                svm(recipe, seed, cost), features, signs, cv=recipe.folds, scoring=SCORING
-            ).mean()
-            for cost in recipe.costs
-        ]
-        cost = recipe.costs[int(np.argmax(tried))]
-        fitted = svm(recipe, seed, cost).fit(features, signs)
-    return Trained(fitted.decision_function(tests), cost, np.array(tried))
-
-
-def svm(recipe: "VocClassification", seed: int, cost: float) -> Any:
-    """Return an untrained SVM of that cost, all else as in the released code."""
-    return LinearSVC(
-        C=cost,
-        class_weight={1: recipe.positive_weight, -1: 1.0},
-        dual=True,
-        max_iter=recipe.iterations,
-        random_state=seed,
-    )
-
-
 def average_precision(
     scores: Float[ndarray, " images"], labels: Int[ndarray, " images"]
 ) -> tuple[float, float]:
@@ -186,23 +135,23 @@ def _all_classes(
 ) -> dict[int, Trained]:
     """Return what is found for each class, several at a time; each is kept once it is done."""
     rows, labels, tests = data
-    (ctx.out / SCORES).mkdir(exist_ok=True)
-
-    def work(number: int) -> Trained:
-        path = ctx.out / SCORES / f"{VOC_CLASSES[number]}.npz"
-        trained = _kept(path, len(tests))
-        if trained is None:
-            trained = train_class(recipe, ctx.seed, rows, labels[:, number], tests)
-            _keep(path, trained)
-        return trained
-
-    found: dict[int, Trained] = {}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the solver lets others run
-        for number, trained in zip(chosen, pool.map(work, chosen), strict=True):
-            found[number] = trained
-            log.info("%s: cost %g", VOC_CLASSES[number], trained.cost)
-            append_metrics(ctx.out, step=len(found), steps=len(chosen))
-    return found
+    folder = ctx.out / SCORES
+    folder.mkdir(exist_ok=True)
+    paths = {number: folder / f"{VOC_CLASSES[number]}.npz" for number in chosen}
+    before = {number: _kept(path, len(tests)) for number, path in paths.items()}
+    found = {number: trained for number, trained in before.items() if trained is not None}
+    missing = {number: labels[:, number] for number in chosen if number not in found}
+    task = SvmTask(recipe, ctx.seed, folder / "trainval.npy", folder / "test.npy")
+    np.save(task.train, rows)
+    np.save(task.test, tests)
+    for number, trained in train_classes(task, missing, get_num_threads()):
+        _keep(paths[number], trained)
+        found[number] = trained
+        log.info("%s: cost %g", VOC_CLASSES[number], trained.cost)
+        append_metrics(ctx.out, step=len(found), steps=len(chosen))
+    for path in (task.train, task.test):
+        path.unlink()
+    return {number: found[number] for number in chosen}
 
 
 def _kept(path: Path, count: int) -> Trained | None:

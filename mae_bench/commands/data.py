@@ -1,7 +1,9 @@
 """Data sets: make the demo's, check a folder's layout."""
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -32,6 +34,16 @@ class Shard:
     """Images in one tar file; 5000 of ImageNet are about 550 MB."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Print what is wrong with a data set: its folders, then what is in its files."""
+
+    first_label: Literal[0, 1] = 1
+    """Label of the first class in label maps like ADE20K's; 0 for reduce_zero_label False."""
+    train_list: Literal["train", "trainaug"] = "train"
+    """List of VOC's images that a segmenter is trained on."""
+
+
 def data(words: list[str]) -> int:
     """Run `data make-demo`, `data shard` or `data check`; return the exit code."""
     if not words or words[0] in ("-h", "--help"):
@@ -39,6 +51,7 @@ def data(words: list[str]) -> int:
             "usage: mae-bench data make-demo DIR [--seed N] [--num-train-images N] ...\n"
             "       mae-bench data shard SOURCE TARGET [--images-per-shard N]\n"
             f"       mae-bench data check {{{','.join(DATASETS)}}} DIR [PART ...]\n"
+            "           [--first-label 0] [--train-list trainaug]\n"
         )
         print("Example: mae-bench data check imagenet /data/imagenet")
         return OK if words else USAGE
@@ -88,9 +101,11 @@ def check_data(words: list[str]) -> int:
     from mae_bench.kit.audit.audit import AUDITS, Wanted, audit
     from mae_bench.kit.layouts import PARTS, check
 
-    if len(words) < 2:
+    given = list(takewhile(lambda word: not word.startswith("-"), words))
+    options = parse(Check, "data check SET DIR", words[len(given) :], Check.__doc__ or "")
+    if len(given) < 2:
         raise ValueError(f"data check takes a data set and a folder, got {' '.join(words)!r}")
-    name, root, parts = words[0], Path(words[1]), tuple(words[2:])
+    name, root, parts = given[0], Path(given[1]), tuple(given[2:])
     if name not in DATASETS:
         raise ValueError(unknown("data set", name, DATASETS))
     for part in parts:
@@ -98,7 +113,8 @@ def check_data(words: list[str]) -> int:
             raise ValueError(unknown(f"part of {name}", part, PARTS.get(name, ())))
     wrong = check(name, root, parts)
     look = name in AUDITS and root.is_dir()
-    found = audit(Wanted(name, root, parts), DataProgress("looked at")) if look else ()
+    wanted = Wanted(name, root, parts, options.first_label, options.train_list)
+    found = audit(wanted, DataProgress("looked at")) if look else ()
     for text in [*wrong, *(problem.text for problem in found)]:
         print(text)
     if wrong or any(problem.fatal for problem in found):

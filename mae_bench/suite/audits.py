@@ -14,7 +14,7 @@ from mae_bench.kit.fingerprints import data_state
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when more is looked at than before."""
 MEMORY = "audits.json"
 """In the store: the data sets that were found fine, and their state then."""
@@ -22,11 +22,13 @@ MEMORY = "audits.json"
 
 def wanted_of(recipe: Recipe, root: Path) -> Wanted:
     """Return what a recipe needs of its data set in that folder."""
+    own_labels = recipe.dataset == "ade20k"  # of the others the first label is known
     return Wanted(
         recipe.dataset,
         root.resolve(),
         tuple(sorted(getattr(recipe, "sets", ()))),
-        first_label=int(getattr(recipe, "reduce_zero_label", True)),
+        first_label=int(getattr(recipe, "reduce_zero_label", True)) if own_labels else 1,
+        train_list=getattr(recipe, "train_list", "train"),
     )
 
 
@@ -39,22 +41,27 @@ def broken(wanted: Wanted, store: Path, progress: Progress) -> str:
     """
     if wanted.dataset not in AUDITS:
         return ""
-    key = hashlib.sha256(repr((VERSION, wanted)).encode()).hexdigest()[:16]
-    state = data_state(wanted.dataset, wanted.root)
-    memory = store / MEMORY
+    fatal = [line for part in wanted.parts for line in _fatal(part, store / MEMORY, progress)]
+    if fatal:
+        return f"{wanted.dataset}: {'; '.join(fatal)}; {wanted.command} lists ten of each"
+    return ""
+
+
+def _fatal(part: Wanted, memory: Path, progress: Progress) -> list[str]:
+    """Return a line for each kind of fault that training would not survive; warn of the others."""
+    key = hashlib.sha256(repr((VERSION, part)).encode()).hexdigest()[:16]
+    state = data_state(part.dataset, part.root)
     if _read(memory).get(key) == state:
-        return ""
-    problems = audit(wanted, progress)
+        return []
+    problems = audit(part, progress)
     for problem in problems:
         if not problem.fatal:
-            log.warning("%s: %s", wanted.dataset, problem.text)
+            log.warning("%s: %s", part.dataset, problem.text)
     fatal = [problem.line for problem in problems if problem.fatal]
-    if fatal:
-        command = f"mae-bench data check {wanted.dataset} {wanted.root}"
-        return f"{wanted.dataset}: {'; '.join(fatal)}; {command} lists ten of each"
-    with contextlib.suppress(OSError):  # then it is looked at again
-        write_json(memory, _read(memory) | {key: state})
-    return ""
+    if not fatal:
+        with contextlib.suppress(OSError):  # then it is looked at again
+            write_json(memory, _read(memory) | {key: state})
+    return fatal
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -65,8 +65,7 @@ def _blocked(ground: Ground) -> Ground:
         if source is not None and source.key in blocked:
             blocked[job.key] = f"needs {source.recipe.name} of {source.row}, which is blocked"
             continue
-        framework = job.recipe.resources.framework
-        reason = missing(framework, site.interpreter(framework)) or _data_problem(job, ground)
+        reason = _without_toolbox(job, site) or _data_problem(job, ground)
         if reason:
             blocked[job.key] = reason
     return replace(ground, blocked=blocked)
@@ -79,8 +78,8 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
     problem before any work is done.
     """
     wanted: dict[str, set[str]] = {}
-    for job in ground.plan.jobs:
-        if job.recipe.dataset and ground.store.result(job) is None:
+    for job in _able(ground):
+        if job.recipe.dataset:
             parts = wanted.setdefault(job.recipe.dataset, set())
             parts.update(getattr(job.recipe, "sets", ()))
     own = {name for name in wanted if _is_made(name, ground)}
@@ -104,13 +103,26 @@ def _broken_data(ground: Ground, own: set[str], progress: Callable[[int, int], N
     """Return what is wrong within the data sets of the jobs to run, each looked at once."""
     wanted = {
         wanted_of(job.recipe, root)
-        for job in ground.plan.jobs
-        if (root := ground.data(job)) is not None
-        and job.recipe.dataset not in own
-        and ground.store.result(job) is None
+        for job in _able(ground)
+        if (root := ground.data(job)) is not None and job.recipe.dataset not in own
     }
     lines = (broken(one, ground.store.root, progress) for one in sorted(wanted, key=repr))
     return [line for line in lines if line]
+
+
+def _able(ground: Ground) -> list[Job]:
+    """Return the jobs that are not done and whose toolbox is there; no others need their data."""
+    return [
+        job
+        for job in ground.plan.jobs
+        if ground.store.result(job) is None and not _without_toolbox(job, ground.site)
+    ]
+
+
+def _without_toolbox(job: Job, site: Site) -> str | None:
+    """Return what is missing of the job's toolbox."""
+    framework = job.recipe.resources.framework
+    return missing(framework, site.interpreter(framework))
 
 
 def _make_demo_data(

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -12,6 +14,8 @@ from mae_bench.core.job import Job
 from mae_bench.core.site import Site
 from mae_bench.kit.audit.audit import Wanted
 from mae_bench.kit.scene_files import make_demo
+from mae_bench.kit.voc_scenes import add_voc
+from mae_bench.suite import preflight
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.execute import execute
 from mae_bench.suite.preflight import PreflightError, prepare_ground, survey
@@ -19,6 +23,9 @@ from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Column, Suite, made_row
 from transfer.ade20k_upernet import Ade20kUperNet
 from transfer.coco_vitdet import CocoVitDet
+from transfer.voc_classification import VocClassification
+from transfer.voc_detection import VocDetection
+from transfer.voc_segmentation import VocSegmentation
 
 SIZES = DemoData(
     num_train_images=8, num_val_images=8, num_train_scenes=8, num_val_scenes=8, scene_side=32
@@ -128,3 +135,48 @@ def test_the_command_prints_ten_of_each_and_returns_3(roots, capsys):
     assert check_data(["coco", str(root)]) == PREFLIGHT
     with pytest.raises(ValueError, match="unknown part of voc 'VOC2008'"):
         check_data(["voc", str(root), "VOC2008"])
+
+
+def test_the_command_that_the_error_names_looks_at_the_same(roots, tmp_path, capsys):
+    ade = roots["ade20k"]
+    recipe = dataclasses.replace(Ade20kUperNet.demo(), reduce_zero_label=False)
+    problem = broken(wanted_of(recipe, ade), tmp_path, print)
+    assert "has label 12, expected at most 11" in problem
+    command = shlex.split(problem.split("; ")[-1].removesuffix(" lists ten of each"))
+    assert command[:3] == ["mae-bench", "data", "check"]
+    capsys.readouterr()
+    assert check_data(command[3:]) == PREFLIGHT
+    assert "has label 12, expected at most 11" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        check_data(["ade20k", str(ade), "--first-label", "2"])
+    recipe = dataclasses.replace(VocSegmentation(), train_list="trainaug")
+    assert wanted_of(recipe, tmp_path).command.endswith(
+        f"voc {tmp_path} VOC2012/ImageSets/Segmentation --train-list trainaug"
+    )
+
+
+def test_tasks_that_share_a_part_of_the_data_have_it_looked_at_once(tmp_path):
+    add_voc(tmp_path, SIZES)
+    voc = demo_roots(tmp_path)["voc"]
+    looks = [
+        told(wanted_of(kind(), voc), tmp_path)
+        for kind in (VocDetection, VocClassification, VocSegmentation)
+    ]
+    assert looks == [("", True), ("", False), ("", True)]
+
+
+def test_data_of_a_missing_toolbox_does_not_stop_the_others(roots, tmp_path, monkeypatch):
+    real = preflight.missing
+    monkeypatch.setattr(
+        preflight,
+        "missing",
+        lambda name, python: "gone" if name == "detectron2" else real(name, python),
+    )
+    (roots["coco"] / "annotations" / "instances_val2017.json").write_text("{")
+    columns = (Column("coco_vitdet", "demo"), Column("ade20k_upernet", "demo"))
+    suite = Suite("dense", (made_row("Random", "random_init", "demo", {}),), columns, (0,))
+    for coco in (roots["coco"], tmp_path / "nowhere"):
+        data = {"coco": coco, "ade20k": roots["ade20k"]}
+        ground = survey(suite, Site(store=tmp_path / "runs", data=data))
+        assert list(ground.blocked.values()) == ["gone"]
+        prepare_ground(ground, lambda done, total: None)

@@ -16,8 +16,9 @@ from mae_bench.kit.images import eval_view
 from mae_bench.kit.vit import VisionTransformer
 from mae_bench.kit.voc_files import MAIN_2007, VOC_CLASSES
 from mae_bench.kit.voc_scenes import NAMES, add_voc
+from transfer.svm_solver import svm, train_class
 from transfer.voc_classification import VocClassification
-from transfer.voc_svm import average_precision, measurable, read_split, svm, train_class
+from transfer.voc_svm import average_precision, measurable, read_split
 
 COSTS = (0.1, 1.0, 10.0)
 RECIPE = VocClassification(image_size=64, costs=COSTS)
