@@ -19,22 +19,25 @@ class DivergedError(Exception):
 def go_back(keeper: Keeper, guard: Guard, step: int) -> int:
     """Return the step of the newest checkpoint, whose state is taken, once; then ValueError.
 
-    Without one the run goes on from `step`: steps left out did not touch the weights. It is saved
-    that the run went back, since from then on another order of the images has to be taken.
+    Without one the run goes on from `step`: steps left out did not touch the weights. The state is
+    saved, so that a kill brings back neither the order of the images nor the counts of before.
     """
     in_row = guard.in_row
-    if keeper.extra.get("went_back", 0):
+    if keeper.extra.get("detour", 0):
         raise ValueError(
-            f"the run diverged: {in_row} losses in a row were not finite, again after going "
-            "back to a checkpoint; lower the learning rate or use --precision fp32"
+            f"the run diverged: {in_row} losses in a row, up to step {step}, are not finite, again "
+            "in another order; lower the learning rate or use --precision fp32"
         )
-    step = keeper.resume() or step
-    keeper.extra["went_back"] = 1
+    guard.read_all()
+    found = keeper.resume()
+    keeper.extra |= {"detour": 1, "went_back": int(found > 0)}
     keeper.ranks.wait()  # until all have read what the save may replace
     guard.forget()
-    keeper.save(step)
-    log.warning("%d losses in a row not finite: back to step %d, other order", in_row, step)
-    return step
+    keeper.save(found or step)
+    log.warning(
+        "%d losses in a row not finite: on from step %d, other order", in_row, found or step
+    )
+    return found or step
 
 
 class Unreadable:

@@ -17,7 +17,7 @@ from transfer.mmseg_adapter.model import ignored_index
 if TYPE_CHECKING:
     from transfer.segmentation import Part, SegmentationRecipe
 
-UNREADABLE = (
+SPOILT = (
     OSError,
     SyntaxError,
     EOFError,
@@ -50,7 +50,7 @@ class SeededScenes(Dataset[Any]):
             seed_globals(self.seed, "view", *place)
             try:
                 sample = self.dataset[taken]
-            except UNREADABLE as error:
+            except SPOILT as error:
                 reason = reason or f"{self.dataset.get_data_info(taken)['img_path']}: {error}"
                 continue
             if offset:

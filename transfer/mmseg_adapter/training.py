@@ -222,7 +222,7 @@ def _runner(hook: StepHook, model: nn.Module) -> Runner:
     recipe, seed = training.recipe, training.ctx.seed
     order = train_order(recipe, len(training.dataset), seed)
     scenes = SeededScenes(training.dataset, seed)
-    places = BatchesFrom(order, start, split, hook.keeper.extra.get("went_back", 0))
+    places = BatchesFrom(order, start, split, hook.keeper.extra.get("detour", 0))
     return runner_of(
         model,
         training.ctx.out / "mmengine",
