@@ -1,8 +1,9 @@
 """A training step of a detector or segmenter: ours against the toolbox's own model.
 
 python benchmarks/dense_step.py [--task coco_vitdet] [--arch vit_base_patch16] [--batch 4]
-Same weights, same images, AdamW; ours has fused attention and the fused optimiser, and on a GPU
-bf16 where the toolbox has fp16 with a gradient scaler. Ours is given with recomputed blocks too.
+Same weights, same images, AdamW; ours has fused attention and steps under the guard as jobs do, on
+a GPU by the fused optimiser and in bf16, where the toolbox has fp16 with a gradient scaler. Ours is
+given with recomputed blocks too.
 On a CPU images, heads and encoder are small, and seconds are those that the process computes, since
 others may use the machine.
 """
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from mae_bench.core.compute import Compute
 from mae_bench.kit.encoder import Encoder
+from mae_bench.kit.guard import Guard
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.ranks import Ranks
 from mae_bench.kit.spec import named_spec
@@ -69,6 +71,7 @@ def random_encoder(arch: str) -> Encoder:
 def detectors(case: Case) -> dict[str, tuple[nn.Module, Loss]]:
     """Return our detector and, where there is one, detectron2's own, each with its loss."""
     from detectron2.modeling import ViT
+    from detectron2.modeling.proposal_generator import RPN
 
     from mae_bench.core.registry import load
     from mae_bench.kit.fit import for_toolbox
@@ -84,6 +87,7 @@ def detectors(case: Case) -> dict[str, tuple[nn.Module, Loss]]:
     if case.task == "coco_vitdet":
         configs["detectron2"] = config(recipe, encoder, CLASSES[case.task])
         configs["detectron2"].backbone.net._target_ = ViT
+        configs["detectron2"].proposal_generator._target_ = RPN
     inputs = [scene(case) for _ in range(case.batch)]
     models = {name: build_detector(one, encoder) for name, one in configs.items()}
     return {
@@ -151,15 +155,30 @@ def segmenters(case: Case) -> dict[str, tuple[nn.Module, Loss]]:
     return {name: (model, lambda m=model: loss(m)) for name, model in models.items()}
 
 
-def step(model: nn.Module, loss: Loss, case: Case, ours: bool) -> Callable[[], None]:
-    """Return one optimiser step."""
+def our_step(model: nn.Module, loss: Loss, case: Case) -> Callable[[], None]:
+    """Return one optimiser step as jobs take it."""
     on_gpu = case.device.type == "cuda"
-    dtype = torch.bfloat16 if ours else torch.float16
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=ours)
-    scaler = torch.amp.GradScaler(case.device.type, enabled=on_gpu and not ours)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
+    guard = Guard(optimizer, case.device, limit=3, check_gradients=on_gpu)
 
     def work() -> None:
-        with torch.autocast(case.device.type, dtype, enabled=on_gpu):
+        with torch.autocast(case.device.type, torch.bfloat16, enabled=on_gpu):
+            value = loss()
+        value.backward()
+        guard.step(value.detach())
+        optimizer.zero_grad(set_to_none=True)
+
+    return work
+
+
+def toolbox_step(model: nn.Module, loss: Loss, case: Case) -> Callable[[], None]:
+    """Return one optimiser step as the toolboxes take it."""
+    on_gpu = case.device.type == "cuda"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=False)
+    scaler = torch.amp.GradScaler(case.device.type, enabled=on_gpu)
+
+    def work() -> None:
+        with torch.autocast(case.device.type, torch.float16, enabled=on_gpu):
             value = loss()
         scaler.scale(value).backward()
         scaler.step(optimizer)
@@ -195,10 +214,11 @@ def main() -> None:
     made = (segmenters if segments else detectors)(case)
     steps = {}
     for name, (model, loss) in made.items():
-        steps[name] = step(model.to(device).train(), loss, case, name == "ours")
+        step = our_step if name == "ours" else toolbox_step
+        steps[name] = step(model.to(device).train(), loss, case)
     model, loss = (segmenters if segments else detectors)(case)["ours"]
     Machine(Ranks(0, 1, device), Compute(recompute=True)).take(model.train())
-    steps["ours, recomputed"] = step(model, loss, case, ours=True)
+    steps["ours, recomputed"] = our_step(model, loss, case)
     seconds = medians(steps, chosen.rounds, time.perf_counter if gpu else time.process_time)
     lines = {name: f"{case.batch / value:.2f} images/s" for name, value in seconds.items()}
     for name in steps.keys() - {"ours", "ours, recomputed"}:
