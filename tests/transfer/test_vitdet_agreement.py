@@ -14,6 +14,7 @@ from detectron2 import model_zoo
 from detectron2.config import instantiate
 from detectron2.data.dataset_mapper import DatasetMapper
 from detectron2.modeling.backbone.vit import ViT, get_vit_lr_decay_rate
+from detectron2.modeling.proposal_generator.rpn import RPN
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 from omegaconf import OmegaConf
@@ -25,6 +26,7 @@ from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter.attention import FusedViT
 from transfer.detectron2_adapter.config import train_mapper
 from transfer.detectron2_adapter.model import parameter_groups
+from transfer.detectron2_adapter.proposals import GuardedRPN
 from transfer.detectron2_adapter.vitdet import model_config
 
 SIZES = {  # width, depth, heads, drop path, blocks with global attention, layer decay
@@ -85,9 +87,11 @@ def test_the_model_is_projects_vitdet_in_every_field(arch):
     patched = {f"{net}.pretrain_img_size": ("256" if "huge" in arch else "224", None)}
     assert differing == patched | {
         f"{net}._target_": (str(FusedViT), str(ViT)),  # equal outputs: test_fused_attention
+        ".model.proposal_generator._target_": (str(GuardedRPN), str(RPN)),  # and a guard
         ".model.roi_heads.box_predictor.test_topk_per_image": ("100", None),  # their default
     }
     assert issubclass(FusedViT, ViT)
+    assert issubclass(GuardedRPN, RPN)
 
 
 def narrow(arch):

@@ -6,6 +6,7 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mae_bench.kit.keeper import Keeper
 from mae_bench.kit.machine import Machine
