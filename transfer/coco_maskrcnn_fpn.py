@@ -3,11 +3,11 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
-from transfer.detection import EPOCH, DetectionRecipe
+from transfer.detection import DEMO, EPOCH, DetectionRecipe
 
 WARMUP_START = 0.001
 """Factor of the learning rate at the first iteration, detectron2's; the paper gives none."""
@@ -70,27 +70,8 @@ class CocoMaskRcnnFpn(DetectionRecipe):
     @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: 96-pixel scenes and narrow heads."""
-        return dataclasses.replace(
-            cls(),
-            image_size=96,
-            iterations=400,
-            warmup_iterations=40,
-            batch_size=4,
-            lr=8e-4,
-            weight_decay=0.05,
-            drop_path=0.0,
-            scale_min=0.7,
-            scale_max=1.4,
-            window_size=4,
-            pyramid_width=64,
-            box_convs=1,
-            box_width=128,
-            mask_convs=1,
-            rpn_samples=64,
-            roi_samples=32,
-            rpn_proposals=100,
-            detections_per_image=20,
-        )
+        own: dict[str, Any] = {"window_size": 4, "mask_convs": 1}
+        return dataclasses.replace(cls(), **DEMO | own)
 
     def lr_factor(self, iteration: int) -> float:
         """Return the learning rate's factor: linear warm-up to half a cosine over all iterations.

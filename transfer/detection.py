@@ -20,6 +20,28 @@ POSITIVE = (
 )
 
 
+DEMO: dict[str, Any] = {
+    "image_size": 96,
+    "iterations": 400,
+    "warmup_iterations": 40,
+    "batch_size": 4,
+    "lr": 8e-4,
+    "layer_decay": 1.0,
+    "weight_decay": 0.05,
+    "drop_path": 0.0,
+    "scale_min": 0.7,
+    "scale_max": 1.4,
+    "pyramid_width": 64,
+    "box_convs": 1,
+    "box_width": 128,
+    "rpn_samples": 64,
+    "roi_samples": 32,
+    "rpn_proposals": 100,
+    "detections_per_image": 20,
+}
+"""A detector's values for two CPU cores: 96-pixel scenes and narrow heads."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectionRecipe:
     """Common fields of a detector; subclasses add `name`, pyramid, schedule and `run`."""

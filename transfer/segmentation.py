@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from mae_bench.core.recipe import Context, Resources, require
 
@@ -20,6 +20,30 @@ class LabelledImages:
     labels: Path
     names: Path | None = None
     """A file with one name a line, without suffix; None: all images of the folder count."""
+
+
+DEMO: dict[str, Any] = {
+    "taps": (0, 1, 2, 3),
+    "crop_size": 64,
+    "stride": 32,
+    "long_side": 384,
+    "short_side": 96,
+    "scale_min": 0.75,
+    "scale_max": 1.5,
+    "batch_size": 16,
+    "lr": 1e-3,
+    "layer_decay": 0.9,
+    "drop_path": 0.0,
+    "head_width": 48,
+    "auxiliary_width": 32,
+}
+"""A segmenter's values for two CPU cores: 96-pixel scenes, 64-pixel crops, narrow heads."""
+LARGER: dict[str, dict[str, Any]] = {
+    "vit_large_patch16": {"taps": (7, 11, 15, 23), "head_width": 1024},
+    "vit_huge_patch14": {"taps": (7, 15, 23, 31), "head_width": 1024},
+}
+"""What sizes above ViT-B take otherwise; ViT-H, which nobody measured, has L's width and a tap
+after every quarter."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources
 from mae_bench.kit.voc_files import MAIN_2007, MAIN_2012
-from transfer.detection import DetectionRecipe, require_simple_pyramid, stepped
+from transfer.detection import DEMO, DetectionRecipe, require_simple_pyramid, stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,29 +80,12 @@ class VocDetection(DetectionRecipe):
     @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: 96-pixel scenes and narrow heads."""
-        return dataclasses.replace(
-            cls(),
-            image_size=96,
-            iterations=400,
-            milestones=(330,),
-            warmup_iterations=40,
-            batch_size=4,
-            lr=8e-4,
-            layer_decay=1.0,
-            weight_decay=0.05,
-            drop_path=0.0,
-            scale_min=0.7,
-            scale_max=1.4,
-            window_size=0,
-            pyramid_scales=(2.0, 1.0, 0.5),
-            pyramid_width=64,
-            box_convs=1,
-            box_width=128,
-            rpn_samples=64,
-            roi_samples=32,
-            rpn_proposals=100,
-            detections_per_image=20,
-        )
+        own: dict[str, Any] = {
+            "milestones": (330,),
+            "window_size": 0,
+            "pyramid_scales": (2.0, 1.0, 0.5),
+        }
+        return dataclasses.replace(cls(), **DEMO | own)
 
     def lr_factor(self, iteration: int) -> float:
         """Return the learning rate's factor: warm-up from 0.001, then a tenth a milestone."""

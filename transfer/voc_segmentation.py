@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Metric, Resources
 from mae_bench.kit.voc_files import LABEL_FOLDERS, SEGMENTATION_2012, VOC_CLASSES
-from transfer.segmentation import LabelledImages, Part, SegmentationRecipe
+from transfer.segmentation import DEMO, LARGER, LabelledImages, Part, SegmentationRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,33 +41,12 @@ class VocSegmentation(SegmentationRecipe):
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
         """Return the defaults: no values were published, so they are ADE20K's for that size."""
-        if arch == "vit_large_patch16":
-            return dataclasses.replace(cls(), taps=(7, 11, 15, 23), head_width=1024)
-        if arch == "vit_huge_patch14":
-            return dataclasses.replace(cls(), taps=(7, 15, 23, 31), head_width=1024)
-        return cls()
+        return dataclasses.replace(cls(), **LARGER.get(arch, {}))
 
     @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: 96-pixel scenes, 64-pixel crops, narrow heads."""
-        return dataclasses.replace(
-            cls(),
-            taps=(0, 1, 2, 3),
-            crop_size=64,
-            stride=32,
-            long_side=384,
-            short_side=96,
-            scale_min=0.75,
-            scale_max=1.5,
-            iterations=80,
-            warmup_iterations=15,
-            batch_size=16,
-            lr=1e-3,
-            layer_decay=0.9,
-            drop_path=0.0,
-            head_width=48,
-            auxiliary_width=32,
-        )
+        return dataclasses.replace(cls(), iterations=80, warmup_iterations=15, **DEMO)
 
     def class_names(self, root: Path) -> list[str]:
         """Return background and the 20 classes."""
