@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.demo_data import DemoData, demo_roots
+from mae_bench.core.recipe import Context
 from mae_bench.kit.encoder import Encoder, read_encoder, write_encoder
 from mae_bench.kit.scene_files import make_demo
 from mae_bench.kit.spec import EncoderSpec, named_spec
@@ -79,3 +81,27 @@ def without(encoder_of):
         return dataclasses.replace(encoder, state=state)
 
     return drop
+
+
+@pytest.fixture(scope="module")
+def counted(roots):
+    """Return a detector's data whose evaluation counts images and no more."""
+    from detection_case import counted_data
+
+    return counted_data(roots["coco"])
+
+
+@pytest.fixture
+def job(tmp_path, roots, write):
+    """Return a function: name, recipe and settings -> what a detector's detect() takes."""
+    from detection_case import TINY
+
+    from transfer.detectron2_adapter.vitdet import model_config
+
+    def make(name, recipe=TINY, **compute):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        write_compute(out, Compute(**compute))
+        return recipe, Context(out, 1, roots["coco"], write()), model_config
+
+    return make

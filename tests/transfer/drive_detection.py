@@ -64,7 +64,7 @@ def start_rank(spec, run, rank, port):
         code = 0
     except SystemExit as end:
         code = end.code
-    except Exception:
+    except Exception:  # a forked rank must not go on as the test; its exit code 1 tells
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -5,18 +5,15 @@ import signal
 
 import pytest
 import torch
+from detection_case import TINY
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import HookBase
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from torch import nn
 
-from mae_bench.core.compute import Compute, write_compute
-from mae_bench.core.recipe import Context
 from mae_bench.kit.fit import for_toolbox
 from mae_bench.kit.keeper import ALONE
-from transfer.coco_vitdet import CocoVitDet
 from transfer.detectron2_adapter import detect as engine
 from transfer.detectron2_adapter.data import read_split
 from transfer.detectron2_adapter.detect import detect
@@ -24,52 +21,6 @@ from transfer.detectron2_adapter.evaluation import coco_data
 from transfer.detectron2_adapter.model import build_detector
 from transfer.detectron2_adapter.parts import attempt
 from transfer.detectron2_adapter.vitdet import model_config
-
-TINY = dataclasses.replace(
-    CocoVitDet.demo(),
-    image_size=64,
-    iterations=4,
-    milestones=(3,),
-    warmup_iterations=1,
-    batch_size=4,
-    pyramid_width=16,
-    box_width=16,
-    rpn_proposals=20,
-    detections_per_image=5,
-)
-
-
-class Count(DatasetEvaluator):
-    """Counts the images: all that most tests here need of an evaluation."""
-
-    def reset(self):
-        self.images = 0
-
-    def process(self, inputs, outputs):
-        self.images += len(inputs)
-
-    def evaluate(self):
-        return {"images": self.images}
-
-
-@pytest.fixture(scope="module")
-def counted(roots):
-    """Return the data with one test image and an evaluator that draws no figures."""
-    data = coco_data(roots["coco"])
-    return dataclasses.replace(data, test=data.test[:1], evaluator=lambda out: Count())
-
-
-@pytest.fixture
-def job(tmp_path, roots, write):
-    """Return a function: name, recipe and settings -> what detect() takes."""
-
-    def make(name, recipe=TINY, **compute):
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        write_compute(out, Compute(**compute))
-        return recipe, Context(out, 1, roots["coco"], write()), model_config
-
-    return make
 
 
 def newest(ctx):
