@@ -15,7 +15,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class RankBatchNorm(nn.BatchNorm2d):  # by which detectron2 knows norms: they are not decayed
-    """BatchNorm over the rows of all ranks, for ranks that torch's SyncBatchNorm refuses: CPUs.
+    """BatchNorm over the rows of all ranks, for those that torch's SyncBatchNorm refuses: CPUs.
 
     Ranks may hold different numbers of rows, or none. Every rank must call it in training.
     """
@@ -57,7 +57,8 @@ class RankBatchNorm(nn.BatchNorm2d):  # by which detectron2 knows norms: they ar
 def synced(module: Module, ranks: Ranks) -> Module:
     """Return the module with every BatchNorm over all ranks; with one rank it stays as it is.
 
-    Weights and statistics are the same tensors as before. To be called before optimiser and DDP.
+    Weights and statistics are the same tensors as before, so an optimiser may exist already. To be
+    called before DDP.
     """
     if ranks.world == 1:
         return module

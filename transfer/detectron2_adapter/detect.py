@@ -66,7 +66,7 @@ def detect(
 
     Without `data`, ctx.data is a COCO-format data set: box_ap and mask_ap in percent. May be called
     again in the same folder after a kill, and on several ranks. Leaves config.yaml and
-    model_final.pth, which detectron2 alone can evaluate.
+    model_final.pth, which detectron2's own loaders take where this project is importable.
     """
     assert ctx.data is not None
     assert ctx.encoder is not None
