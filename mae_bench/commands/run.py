@@ -12,11 +12,12 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import unknown
+from mae_bench.suite.display import Bars, Lines
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import PRESETS
-from mae_bench.suite.status import Bars, Lines, job_name
 from mae_bench.suite.suite import Suite, read_suite
+from mae_bench.suite.wording import job_name
 
 
 @dataclass(frozen=True)
