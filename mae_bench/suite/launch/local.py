@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
-from mae_bench.suite.cost import chain_seconds, expected_seconds, job_left, suite_left
+from mae_bench.suite.cost.left import expected_seconds, job_left
+from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.execute import BUSY, DIES_WITH_PARENT
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.status import Display
