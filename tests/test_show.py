@@ -1,5 +1,5 @@
-import fcntl
 import json
+import os
 import subprocess
 import sys
 
@@ -9,8 +9,10 @@ from PIL import Image
 from mae_bench.core.files import METRICS
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.registry import load
+from mae_bench.core.turns import take, this_process
 from mae_bench.kit.figures import write_picture
-from mae_bench.suite.store import FAILURE, LOCK, RESULT, SCHEMA, Store
+from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.store import FAILURE, RESULT, SCHEMA, Store
 
 SOURCE = "d" * 64
 
@@ -126,12 +128,10 @@ def test_jobs_without_a_result_say_why_and_how_far_they_are(store):
     assert "failed: ValueError: the run diverged; step 7 of 9, loss 2.5000, lr 1.00e-01" in text
     assert "failure.json           why there is no result" in text
     running = folder(store, "Random init", "coco_vitdet", 1)
-    with (running / LOCK).open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.write("4711")
-        stream.flush()
-        assert "running: process 4711; no step is logged" in shown(store, running.name)
-        assert "running: process 4711" in shown(store, "Running")
+    turn = take(running / ATTEMPTS, 0, this_process())
+    assert f"running: process {os.getpid()} on " in shown(store, running.name)
+    assert "no step is logged" in shown(store, "Running")
+    turn.end("stopped")
     assert "stopped before the end" in shown(store, "RANDOM", "seed0")
     assert json.loads(shown(store, running, "--json"))["metrics"] == {}
 

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mae_bench.core.turns import check_mine
+
 ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"
 """What fine-tuning leaves for the tasks that come after it."""
@@ -28,7 +30,16 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def commit(part: Path, path: Path) -> None:
-    """Rename a finished, fsynced `part` to `path` and make the renaming durable."""
+    """Rename a finished, fsynced `part` to `path` and make the renaming durable.
+
+    Raises Superseded, and removes a file `part`, if another attempt has the job's folder now.
+    """
+    try:
+        check_mine(path)
+    except SystemExit:
+        if part.is_file():
+            part.unlink()
+        raise
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -43,7 +54,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_metrics(out: Path, *, step: int, steps: int, **values: float | str) -> None:
-    """Append one line to metrics.jsonl: `step` of `steps` is done, with values; drives progress."""
+    """Append one line to metrics.jsonl: `step` of `steps` is done, with values; drives progress.
+
+    Raises Superseded if another attempt has the job's folder now.
+    """
+    check_mine(out)
     line = {"step": step, "steps": steps, "time": round(time.time(), 3), **values}
     with (out / METRICS).open("a") as stream:
         stream.write(json.dumps(line) + "\n")

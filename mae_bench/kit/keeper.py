@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import append_metrics, record_facts
+from mae_bench.core.turns import note_stop
 from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import REQUEUE, Pace
@@ -94,6 +95,8 @@ class Keeper:
         due = self.ranks.first and self.pace.save_due()
         stopped, save, total = self.ranks.total(bool(self.stopped), due, more)
         last = step == self.steps
+        if stopped and self.ranks.first:
+            note_stop(self.stopped[0] if self.stopped else 0)
         return bool(stopped) and not last, bool(save) or last, total
 
     def leave(self, step: int) -> None:

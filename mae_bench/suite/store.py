@@ -1,6 +1,5 @@
 """Where jobs live: a folder each, whose state is read off its files and never stored."""
 
-import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
+from mae_bench.suite.attempts import holder, last_number
 
 SCHEMA = 1
-JOB, RESULT, FAILURE, LOCK, LOG = "job.json", "result.json", "failure.json", "lock", "log.txt"
+JOB, RESULT, FAILURE, LOG = "job.json", "result.json", "failure.json", "log.txt"
 
 StateName = Literal["done", "failed", "running", "partial", "new"]
 
@@ -46,7 +46,10 @@ class Store:
         return self.dir(job.source).resolve() / (CLASSIFIER if job.recipe.after else ENCODER)
 
     def prepare(self, job: Job, data: Path | None, compute: Compute | None = None) -> Path:
-        """Write job.json and compute.json, clear an earlier failure and return the folder."""
+        """Write job.json and compute.json, clear an earlier failure and return the folder.
+
+        Whoever asks for a job anew gives it all its attempts again.
+        """
         folder = self.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
         encoder = self.encoder(job)
@@ -61,6 +64,7 @@ class Store:
                 "seed": job.seed,
                 "data": None if data is None else str(data.resolve()),
                 "encoder": None if encoder is None else str(encoder),
+                "attempts_before": last_number(folder),
             },
         )
         write_compute(folder, compute or Compute())
@@ -82,9 +86,9 @@ def state_in(folder: Path, key: str, metrics: tuple[Metric, ...]) -> JobState:
         return JobState("done")
     if not folder.is_dir():
         return JobState("new")
-    holder = lock_holder(folder / LOCK)
-    if holder is not None:
-        return JobState("running", f"process {holder}")
+    owner = holder(folder)
+    if owner is not None:
+        return JobState("running", str(owner))
     try:
         failure = json.loads((folder / FAILURE).read_text())
         return JobState("failed", str(failure["message"]))
@@ -125,15 +129,3 @@ def check_metrics(values: dict[str, float], metrics: tuple[Metric, ...]) -> None
     for metric in metrics:
         if metric.name in values:
             metric.check(values[metric.name])
-
-
-def lock_holder(path: Path) -> str | None:
-    """Return the process id of a living holder of the lock file, None if it is free."""
-    try:
-        with path.open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        return path.read_text().strip() or "unknown"
-    return None

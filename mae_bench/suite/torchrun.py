@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from mae_bench.core.turns import BUSY, mine, note_stop
 from mae_bench.suite.store import FAILURE
 
 REQUEUE = 75
@@ -15,7 +16,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def run_ranks(folder: Path, num_ranks: int) -> int:
-    """Run the job in folder on that many ranks; return its exit code: 0, 1, or 75 if stopped.
+    """Run the job in folder on that many ranks; return its exit code: 0, 1, or 75 to start again.
+
+    That is 75 where the ranks were told to stop, and where one ended without saying why.
 
     A signal to this process goes to the ranks themselves, which save together: torchrun would
     give them 30 seconds for it. No rank outlives this process.
@@ -26,7 +29,6 @@ def run_ranks(folder: Path, num_ranks: int) -> int:
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(num_ranks)]
     command += ["-m", "mae_bench.suite.execute", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // num_ranks))}
-    received: list[int] = []
     with subprocess.Popen(
         command,
         env=environment,
@@ -34,16 +36,19 @@ def run_ranks(folder: Path, num_ranks: int) -> int:
     ) as torchrun:
 
         def forward(number: int, frame: FrameType | None) -> None:
-            received.append(number)
+            note_stop(number)
             for process in children(torchrun.pid) or [torchrun.pid]:
                 os.kill(process, number)
 
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             signal.signal(number, forward)
         code = torchrun.wait()
-    if code != 0 and received and not (folder / FAILURE).exists():
-        return REQUEUE
-    return min(abs(code), 1)
+    if code == 0:
+        return 0
+    turn = mine()
+    if turn is not None and turn.superseded:
+        return BUSY
+    return 1 if (folder / FAILURE).exists() else REQUEUE
 
 
 def children(process: int) -> list[int]:

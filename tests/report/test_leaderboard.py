@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mae_bench.core.turns import take, this_process
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard, pooled_sd
 from mae_bench.report.table import main_table, score, signed
-from mae_bench.suite.store import lock_holder
+from mae_bench.suite.attempts import ATTEMPTS
 from mae_bench.suite.suite import Column, Row, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -133,16 +134,11 @@ def test_what_the_machine_blocks_is_said_unless_the_number_is_there(filled: Any)
 
 
 def test_an_interrupted_job_and_a_running_one_are_told_apart(three: Any) -> None:
-    import fcntl
-
     one, other = three.jobs("MAE", LINEAR)
     for job in (one, other):
         three.store.dir(job).mkdir(parents=True)
-    lock = three.store.dir(one) / "lock"
-    with lock.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        assert lock_holder(lock) is not None
-        jobs = job_frame(three.plan, three.store).set_index("key")
+    take(three.store.dir(one) / ATTEMPTS, 0, this_process())
+    jobs = job_frame(three.plan, three.store).set_index("key")
     assert jobs.loc[one.key, "state"] == "running"
     assert jobs.loc[other.key, "state"] == "interrupted"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mae_bench.commands.run import run_jobs
+from mae_bench.suite.attempts import attempts
 from mae_bench.suite.execute import execute
 from mae_bench.suite.launch.local import gpus_of
 from mae_bench.suite.store import RESULT
@@ -46,6 +47,11 @@ def marker_in(store):
     return found[0] if found else None
 
 
+def _text(path):
+    """Return what is in a file, empty without one."""
+    return path.read_text() if path.exists() else ""
+
+
 def alive(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0)
@@ -53,24 +59,21 @@ def alive(pid):
     return False
 
 
-def test_a_killed_job_continues_and_finished_jobs_are_not_run_again(
-    tmp_path, build_suite, ground_of, steps_of
+def test_a_killed_job_is_started_again_by_its_run_and_takes_up_where_it_was(
+    build_suite, ground_of, steps_of
 ):
     fields = {"steps": 6, "pause_at": 3}
     ground = ground_of(build_suite({"Good": fields}, {"reading": fields}))
     encoder_job, reading_job = ground.plan.jobs
-    first = drive(ground.store.root, **fields)
-    os.kill(int(wait_for(lambda: marker_in(ground.store.root)).read_text()), signal.SIGKILL)
-    assert first.wait(LIMIT_S) == 1, first.stdout.read()
-    assert ground.store.result(encoder_job) is None
-    assert ground.store.state(encoder_job).name == "partial"
-    second = drive(ground.store.root, **fields)
-    wait_for((ground.store.dir(reading_job) / "paused").exists)
-    os.kill(int((ground.store.dir(reading_job) / "paused").read_text()), signal.SIGKILL)
-    assert second.wait(LIMIT_S) == 1
-    assert drive(ground.store.root, **fields).wait(LIMIT_S) == 0
-    assert steps_of(ground.store, encoder_job) == [1, 2, 3, 4, 5, 6]
-    assert steps_of(ground.store, reading_job) == [1, 2, 3, 4, 5, 6]
+    run = drive(ground.store.root, **fields)
+    for job in (encoder_job, reading_job):
+        marker = ground.store.dir(job) / "paused"
+        os.kill(int(wait_for(lambda marker=marker: _text(marker))), signal.SIGKILL)
+    assert run.wait(LIMIT_S) == 0, run.stdout.read()
+    for job in (encoder_job, reading_job):
+        assert steps_of(ground.store, job) == [1, 2, 3, 4, 5, 6]
+        tried = attempts(ground.store.dir(job))
+        assert [attempt.ended and attempt.ended["outcome"] for attempt in tried] == [None, "done"]
 
 
 def test_killing_the_run_itself_leaves_no_orphan_and_the_next_run_continues(

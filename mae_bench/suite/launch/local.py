@@ -9,9 +9,11 @@ from pathlib import Path
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
+from mae_bench.core.turns import BUSY
+from mae_bench.suite.attempts import last_number
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
-from mae_bench.suite.execute import BUSY, DIES_WITH_PARENT
+from mae_bench.suite.execute import DIES_WITH_PARENT, REQUEUE
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.status import Display
 from mae_bench.suite.store import LOG
@@ -19,10 +21,7 @@ from mae_bench.suite.store import LOG
 POLL_S = 0.2
 GRACE_S = 60.0
 """Seconds that a job has to save itself when the run is interrupted."""
-MAX_STARTS = 3
-"""Starts of a job that ends by a signal, before it counts as failed."""
 MAX_ON_CPU = 4
-REQUEUE = 75
 
 
 @dataclass
@@ -32,6 +31,7 @@ class Process:
     job: Job
     popen: "subprocess.Popen[bytes]"
     slot: int
+    attempts_before: int
     started: float = field(default_factory=time.monotonic)
 
 
@@ -46,7 +46,8 @@ class Launch:
     running: dict[str, Process] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """Job key -> why it has no result: failed or blocked."""
-    starts: dict[str, int] = field(default_factory=dict)
+    prepared: set[str] = field(default_factory=set)
+    """Keys of the jobs that this run has started before."""
 
 
 def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
@@ -109,12 +110,11 @@ def _reap(state: Launch) -> None:
             continue
         del state.running[key]
         job, found = process.job, state.ground.store.state(process.job)
-        if code == BUSY:  # another run executes it: wait for what comes of that
-            state.starts[key] -= 1
-        again = code in (REQUEUE, BUSY) or found.name == "running"
+        killed = code < 0 and last_number(state.ground.store.dir(job)) > process.attempts_before
+        again = code in (REQUEUE, BUSY) or killed or found.name == "running"
         if found.name == "done":
             state.display.finished(job, state.ground.store)
-        elif again and state.starts[key] < MAX_STARTS:
+        elif again and found.name != "failed":  # the job itself says when it tried in vain
             state.waiting[key] = job
         else:
             reason = found.reason or f"ended with exit code {code}, see log.txt"
@@ -150,7 +150,6 @@ def _start(state: Launch, chain: dict[str, float]) -> None:
             state.display.finished(job, store)
         elif now.name != "running":
             del state.waiting[job.key]
-            state.starts[job.key] = state.starts.get(job.key, 0) + 1
             state.running[job.key] = _process(state, job)
             state.display.started(job)
 
@@ -160,13 +159,18 @@ def _process(state: Launch, job: Job) -> Process:
     taken = {process.slot for process in state.running.values()}
     slot = min(set(range(state.parallel)) - taken)
     compute = compute_of(job, state.ground)
-    folder = state.ground.store.prepare(job, state.ground.data(job), compute)
+    store = state.ground.store
+    folder = store.dir(job)
+    if job.key not in state.prepared:
+        store.prepare(job, state.ground.data(job), compute)
+        state.prepared.add(job.key)
     python = state.ground.site.interpreter(job.recipe.resources.framework)
     threads = max(1, len(os.sched_getaffinity(0)) // state.parallel)
     environment = os.environ | {DIES_WITH_PARENT: str(os.getpid())}
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     if num_gpus():
         environment["CUDA_VISIBLE_DEVICES"] = gpus_of(slot, state.ground.site.compute.gpus)
+    before = last_number(folder)
     with (folder / LOG).open("ab") as log:
         popen = subprocess.Popen(
             [python, "-m", "mae_bench.suite.execute", folder],
@@ -176,7 +180,7 @@ def _process(state: Launch, job: Job) -> Process:
             env=environment,
             start_new_session=True,
         )
-    return Process(job, popen, slot)
+    return Process(job, popen, slot, before)
 
 
 def _show(state: Launch, expected: dict[str, float], chain: dict[str, float]) -> None:

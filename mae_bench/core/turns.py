@@ -1,0 +1,263 @@
+"""Whose turn it is to work on a folder, told by folders alone: no locks, no scheduler's word.
+
+Making a folder succeeds once on every file system, network ones too. So each start makes the next
+number below `attempts/`, and the newest number is the one whose writing counts.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+BUSY = 76
+"""Exit code of a process that finds another one at its work."""
+BEAT_S = 20.0
+"""Seconds between two signs of life."""
+LEASE_S = 600.0
+"""Seconds without a sign of life after which an owner on another machine counts as dead; twice
+what the clocks of two machines may differ."""
+MINE = "MAE_BENCH_ATTEMPT"
+"""Environment variable: the folder of the turn that this process and its children have."""
+OWNER, BEAT, ENDED, STOPPING = "owner.json", "beat", "ended.json", "stopping.json"
+
+
+class Taken(Exception):  # noqa: N818 - no fault: another process was quicker
+    """Another process took the turn."""
+
+
+class Superseded(SystemExit):
+    """A newer attempt has the folder, so that this process ends without writing."""
+
+    def __init__(self) -> None:
+        super().__init__(BUSY)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that has a turn."""
+
+    host: str
+    system: str
+    """Where its process id means something: the machine since its start, and the container."""
+    pid: int
+    began: str
+    """When the process started, in ticks since the machine did: process ids come again."""
+    started_by: str = ""
+    """What started it, such as slurm/JOB/RESTARTS; empty for a person or a program here."""
+    since: str = ""
+    """Date and time by its own clock, for people."""
+
+    @property
+    def here(self) -> bool:
+        """Whether its process id can be looked up here."""
+        return (self.host, self.system) == (socket.gethostname(), _system())
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there; only to be asked where the owner is `here`."""
+        return _began(self.pid) == self.began
+
+    def __str__(self) -> str:
+        """Return who it is, for people."""
+        by = f", {self.started_by}" if self.started_by else ""
+        return f"process {self.pid} on {self.host}{by}, since {self.since}"
+
+
+def this_process(started_by: str = "") -> Owner:
+    """Return this process as an owner."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    began = _began(os.getpid()) or ""
+    return Owner(socket.gethostname(), _system(), os.getpid(), began, started_by, now)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One process's turn: a folder whose name is a number."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        """Its place in the order; 1 is the first."""
+        return int(self.folder.name)
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who has it; None in the moment before that is written."""
+        content = _read(self.folder / OWNER)
+        known = {field.name for field in fields(Owner)}
+        try:
+            return None if content is None else Owner(**{k: content[k] for k in known & {*content}})
+        except TypeError:
+            return None
+
+    @property
+    def ended(self) -> dict[str, Any] | None:
+        """How it ended: `outcome` and what else was noted; None if it has not, or was killed."""
+        return _read(self.folder / ENDED)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its owner is still at work, as far as can be seen from here."""
+        if self.ended is not None:
+            return False
+        owner = self.owner
+        if owner is not None and owner.here:
+            return owner.runs
+        return silent_s(self.folder) < LEASE_S
+
+    @property
+    def superseded(self) -> bool:
+        """Whether there is a newer turn."""
+        latest = newest(self.folder.parent)
+        return latest is not None and latest.number > self.number
+
+    def check(self) -> None:
+        """Raise Superseded if there is a newer turn."""
+        if self.superseded:
+            log.warning("attempt %d ends without writing: a newer one is at work", self.number)
+            raise Superseded
+
+    def note(self, name: str, **values: Any) -> None:
+        """Write a small file into the turn's own folder."""
+        path = self.folder / name
+        part = path.with_name(f"{name}.{os.getpid()}.part")
+        with part.open("w") as stream:
+            json.dump(values, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted under that name, None if nothing was."""
+        return _read(self.folder / name)
+
+    def end(self, outcome: str, **values: Any) -> None:
+        """Note that the turn is over, so that another may begin at once."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.note(ENDED, outcome=outcome, time=now, **values)
+
+
+def turns(parent: Path) -> list[Turn]:
+    """Return all turns below a folder, oldest first; none if it is not there."""
+    try:
+        found = [Turn(path) for path in parent.iterdir() if path.name.isdecimal()]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda turn: turn.number)
+
+
+def newest(parent: Path) -> Turn | None:
+    """Return the newest turn, None if there was none."""
+    found = turns(parent)
+    return found[-1] if found else None
+
+
+def take(parent: Path, after: int, owner: Owner) -> Turn:
+    """Make the turn after that number and return it; raise Taken if another process has it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    turn = Turn(parent / str(after + 1))
+    try:
+        turn.folder.mkdir()
+    except FileExistsError as error:
+        raise Taken(f"{turn.folder} was taken by another process") from error
+    turn.note(OWNER, **asdict(owner))
+    (turn.folder / BEAT).touch()
+    return turn
+
+
+@contextmanager
+def beating(turn: Turn) -> Iterator[None]:
+    """Show signs of life for the time of the block; a sign that fails is left out."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            with suppress(OSError):
+                os.utime(turn.folder / BEAT)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def silent_s(folder: Path) -> float:
+    """Return the seconds since a turn's last sign of life, by the clock of the file system.
+
+    Both times are its own, so that machines may disagree about the time. Where nothing can be
+    written, this machine's clock has to do.
+    """
+    beat = folder / BEAT
+    then = (beat if beat.exists() else folder).stat().st_mtime
+    probe = folder / f"now.{socket.gethostname()}.{os.getpid()}"
+    now = datetime.now(UTC).timestamp()
+    with suppress(OSError):
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+    return now - then
+
+
+def check_mine(path: Path) -> None:
+    """Raise Superseded before a write to `path` if it is in the folder of this process's turn
+    and another process has a newer one.
+    """
+    mine = os.environ.get(MINE)
+    if mine is None:
+        return
+    turn = Turn(Path(mine))
+    if path.is_relative_to(turn.folder.parents[1]) and not path.is_relative_to(turn.folder):
+        turn.check()
+
+
+def mine() -> Turn | None:
+    """Return the turn that this process or its parent took, None without one."""
+    folder = os.environ.get(MINE)
+    return None if folder is None else Turn(Path(folder))
+
+
+def note_stop(signal: int) -> None:
+    """Note that this process's attempt was told to stop and is about to save itself."""
+    turn = mine()
+    if turn is not None and turn.read(STOPPING) is None:
+        with suppress(OSError):
+            turn.note(STOPPING, signal=signal)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file, None if there is none or half of one."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process started, in clock ticks; None if there is none, or only its shell."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else rest[18]
+
+
+def _system() -> str:
+    """Return a name for this machine since its start and this container: the reach of a pid."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
