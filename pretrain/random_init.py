@@ -20,7 +20,7 @@ class RandomInit:
     dataset: ClassVar[str] = ""
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=5.0)
+    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.01, demo_seconds=5.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = tuple(ARCHS)
 

@@ -102,7 +102,7 @@ def _from_published(job: Job, device: Device, sizes: DemoData | None) -> Estimat
     assert theirs is not None
     gpu_seconds = cost.hours * 3600 * cost.gpus * work.flops / flops
     gpu_seconds *= theirs.peak_flops / device.kind.peak_flops
-    scaled = "" if theirs == device.kind else f", scaled to {device.kind.name} by peak FLOP/s"
+    scaled = "" if theirs == device.kind else f", by peak FLOP/s for {device.kind.name}"
     return Estimate(gpu_seconds, "published", f"{cost.source}{scaled}")
 
 
@@ -122,7 +122,7 @@ def _from_flops(job: Job, device: Device, sizes: DemoData | None) -> Estimate:
     if work is None or not work.flops:
         return Estimate(needs.hours * 3600 * max(1, needs.gpus), "estimated", "a rough constant")
     share = UTILISATION[needs.framework]
-    words = f"{work.flops:.1e} FLOPs at {share:.1%} of {device.kind.name}'s peak"
+    words = f"FLOPs at {share:.1%} of the data sheet's peak of {device.kind.name}"
     return Estimate(work.flops / (share * device.kind.peak_flops), "estimated", words)
 
 
@@ -133,7 +133,7 @@ def _from_demo(job: Job, sizes: DemoData | None) -> Estimate:
     seconds = needs.demo_seconds
     if work and demo and work.flops and demo.flops:
         seconds *= work.flops / demo.flops
-    return Estimate(seconds, "estimated", f"its demo's {needs.demo_seconds:.0f} s on two cores")
+    return Estimate(seconds, "estimated", "the recipe's demo on two cores, scaled by FLOPs")
 
 
 def _jobs_here(count: int) -> str:
