@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ TRIALS = {
 def trial_recipes(monkeypatch):
     """Register the trial recipes here, and let child processes import them."""
     monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.setenv("PYTHONPATH", str(RECIPES))
+    monkeypatch.setenv("PYTHONPATH", str(RECIPES), prepend=os.pathsep)
     monkeypatch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
     for name in ("reading", "needs_detectron2", "seeing", "peeking"):
         monkeypatch.setitem(registry.TASKS, name, TRIALS[name])
