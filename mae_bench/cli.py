@@ -58,6 +58,11 @@ COMMANDS = {
         "say how each job stands: state, progress, attempts, where it runs",
         "mae-bench status --suite demo --watch",
     ),
+    "missing": Command(
+        "mae_bench.commands.missing:missing",
+        "list the cells without results, and the command that fills each",
+        "mae-bench missing --suite demo",
+    ),
     "show": Command(
         "mae_bench.commands.show:show",
         "say what one job is, how it went, and where its numbers and pictures are",

@@ -14,17 +14,18 @@ from rich.text import Text
 
 from mae_bench.cli import FAILED, OK
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.run import named_suite
 from mae_bench.core.site import Site
 from mae_bench.suite.launch import queue_of
 from mae_bench.suite.launch.queue import QueueEntry, Unanswered
-from mae_bench.suite.narrow import Filters, narrowed
+from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.overview import LETTERS, SYMBOLS, is_over, overview, told
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.preflight import survey
+from mae_bench.suite.presets import named_suite
 from mae_bench.suite.status import Standing, View, planned, standings, stored
 from mae_bench.suite.store import Store
 from mae_bench.suite.stored import stored_jobs
+from mae_bench.suite.tier import FULL
 
 POLL_S = 2.0
 NOT_A_TERMINAL = 200
@@ -47,6 +48,8 @@ class StatusOptions:
 
     suite: str = ""
     """A preset (demo, smoke, full) or a TOML file; without one, all jobs of the store."""
+    tier: str = FULL
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
     watch: Annotated[bool, Flag] = False
     """Draw it anew every two seconds until all is over; then exit with 1 if not all is done."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), Flag] = False
@@ -75,7 +78,7 @@ def status(words: list[str]) -> int:
     options = parse(StatusOptions, "status", words, about)
     if options.watch and options.as_json:
         raise ValueError("--watch draws for people and --json is printed once: pass one of them")
-    look = look_of(options.suite, options.filters, options.place.read())
+    look = look_of(options)
     if options.as_json:
         found, _ = standings_of(look)
         name = look.plan.name if look.plan else None
@@ -90,13 +93,15 @@ def status(words: list[str]) -> int:
     return OK
 
 
-def look_of(suite: str, filters: Filters, site: Site) -> Look:
+def look_of(options: StatusOptions) -> Look:
     """Return what is looked at; ValueError for filters without a suite, or names it has not."""
-    if suite:
-        ground = survey(named_suite(suite, site.store), site)
-        return Look(site, narrowed(ground.plan, filters), ground.blocked)
-    if filters != Filters():
-        raise ValueError("--only, --task and --seed choose among a suite's cells: pass --suite")
+    site = options.place.read()
+    if options.suite:
+        suite = named_suite(options.suite, site.store, options.tier)
+        ground = part_of(survey(suite, site), options.filters)
+        return Look(site, ground.plan, ground.blocked)
+    if (options.filters, options.tier) != (Filters(), FULL):
+        raise ValueError("--only, --task, --seed and --tier choose within a suite: pass --suite")
     if not site.store.is_dir():
         raise ValueError(f"no store {site.store}; pass --store DIR, or --suite to see what is new")
     return Look(site, None, {})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import unknown
 from mae_bench.suite.plan import Cell, Plan
+from mae_bench.suite.preflight import Ground
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Filters:
     """Names of tasks."""
     seed: tuple[int, ...] = ()
     """Seeds of the cells' jobs."""
+
+
+def part_of(ground: Ground, filters: Filters) -> Ground:
+    """Return the ground with the plan of the chosen cells alone; ValueError for unknown names."""
+    return dataclasses.replace(ground, plan=narrowed(ground.plan, filters))
 
 
 def narrowed(plan: Plan, filters: Filters) -> Plan:
