@@ -58,6 +58,11 @@ COMMANDS = {
         "say how each job stands: state, progress, attempts, where it runs",
         "mae-bench status --suite demo --watch",
     ),
+    "logs": Command(
+        "mae_bench.commands.logs:logs",
+        "print the end of a job's log, and follow it over all its attempts",
+        "mae-bench logs MAE coco_vitdet -f",
+    ),
     "missing": Command(
         "mae_bench.commands.missing:missing",
         "list the cells without results, and the command that fills each",
