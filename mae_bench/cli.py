@@ -63,6 +63,11 @@ COMMANDS = {
         "print the end of a job's log, and follow it over all its attempts",
         "mae-bench logs MAE coco_vitdet -f",
     ),
+    "explain": Command(
+        "mae_bench.commands.explain:explain",
+        "say why a job is cached, would run again, waits, is blocked or failed",
+        "mae-bench explain MAE imagenet_linear --suite demo",
+    ),
     "missing": Command(
         "mae_bench.commands.missing:missing",
         "list the cells without results, and the command that fills each",
@@ -72,6 +77,16 @@ COMMANDS = {
         "mae_bench.commands.show:show",
         "say what one job is, how it went, and where its numbers and pictures are",
         "mae-bench show MAE coco_vitdet",
+    ),
+    "cancel": Command(
+        "mae_bench.commands.steer:cancel",
+        "let jobs save themselves and end, here or in the scheduler's queue",
+        "mae-bench cancel 3f2a19bc",
+    ),
+    "retry": Command(
+        "mae_bench.commands.steer:retry",
+        "forget why jobs failed or were cancelled, so that they are started again",
+        "mae-bench retry --suite demo",
     ),
     "report": Command(
         "mae_bench.commands.run:report",

@@ -32,13 +32,13 @@ class Candidate:
 def the_one(words: Sequence[str], jobs: Sequence[Candidate], where: str) -> str:
     """Return the key of the one job that is meant.
 
-    Every word must be in its key's beginning, row, recipe or state, in whatever case; a word that
-    is the whole of a recipe or row beats parts of others. Raises ValueError naming candidates.
+    Every word must be in its key's beginning, row, recipe or state, in whatever case; words that
+    are the whole of one of these each beat parts of others. Raises ValueError naming candidates.
     """
     text = one_line(" ".join(words))
     if not jobs:
         raise ValueError(f"{text}: no such job folder, and no job in {where}")
-    whole = [job for job in jobs if all(_whole(job, word) for word in words)]
+    whole = [job for job in jobs if _whole(job, words)]
     found = whole or [job for job in jobs if all(_part(job, word) for word in words)]
     if len(found) == 1:
         return found[0].key
@@ -71,10 +71,15 @@ def _lines(jobs: Sequence[Candidate]) -> str:
     return "\n".join([*(f"  {job}" for job in jobs[:MOST]), *more])
 
 
-def _whole(job: Candidate, word: str) -> bool:
-    """Return whether the word is the job's key, recipe, row, seed or state."""
-    names = (job.key, job.name, job.row, f"seed{job.seed}", job.state)
-    return word.casefold() in [name.casefold() for name in names]
+def _whole(job: Candidate, words: Sequence[str]) -> bool:
+    """Return whether the words are the job's key, recipe, row, seed or state, each another one."""
+    names = [job.key, job.name, job.row, f"seed{job.seed}", job.state]
+    left = [name.casefold() for name in names]
+    for word in words:
+        if word.casefold() not in left:
+            return False
+        left.remove(word.casefold())
+    return True
 
 
 def _part(job: Candidate, word: str) -> bool:

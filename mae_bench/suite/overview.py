@@ -131,13 +131,13 @@ def _line(one: Standing, symbols: Mapping[StandName, str]) -> str:
     parts += [f"for {one.reason}" if one.state == "waiting" else one_line(one.reason)]
     parts += [f"attempt {one.tried}"] if one.tried > 1 and one.state != "done" else []
     parts += [f"{one.lost_steps} steps lost"] if one.lost_steps else []
-    parts += [_place(one.where)]
+    parts += [place(one.where)]
     name = f"{entry.recipe} · {one_line(entry.row)} · seed {entry.seed}"
     about = ", ".join(part for part in parts if part)
     return f"{symbols[one.state]} {one.state:11} {entry.key[:8]}  {name:44}  {about}".rstrip()
 
 
-def _place(where: Mapping[str, Any]) -> str:
+def place(where: Mapping[str, Any]) -> str:
     """Return where a job runs, or where it is queued."""
     queue = where.get("queue", {})
     if "host" in where:

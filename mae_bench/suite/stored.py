@@ -71,6 +71,19 @@ def find_job(words: Sequence[str], store: Path) -> StoredJob:
     return jobs[the_one(words, [job.candidate for job in jobs.values()], f"the store {store}")]
 
 
+def in_store(job: StoredJob, store: Path) -> StoredJob:
+    """Return the job if it lies in the store under its own key; ValueError with the next step."""
+    if job.folder.resolve() != (store / job.folder.name).resolve():
+        parent = job.folder.resolve().parent
+        raise ValueError(f"{job.folder} is not in the store {store}; pass --store {parent}")
+    if job.folder.resolve().name != job.key:
+        raise ValueError(
+            f"{job.folder} holds job {one_line(job.key)}, so it is a copy: a job lies in the "
+            "folder of its key"
+        )
+    return job
+
+
 def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
     """Return the store's jobs by row and recipe, and why other folders with a job.json are none.
 
