@@ -9,9 +9,7 @@ from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.plan import Price, print_bill
 from mae_bench.core.compute import Compute
-from mae_bench.suite.cost.bill import Wishes, bill
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
@@ -56,6 +54,9 @@ def run(words: list[str]) -> int:
     site = options.place.read()
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
     if options.dry_run:
+        from mae_bench.commands.plan import Price, print_bill
+        from mae_bench.suite.cost.bill import Wishes, bill
+
         print_bill(ground.plan.name, bill(ground, Wishes()), Price())
         return OK
     compute = ground.site.compute
@@ -120,13 +121,13 @@ def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import terminal_table, write_report
+    from mae_bench.report.write import write_report
 
     folder = results / ground.plan.name
-    paths = write_report(ground.plan, ground.store, folder, ground.blocked)
+    report = write_report(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print(terminal_table(ground.plan, ground.store))
-    print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
+    print(report.main_table)
+    print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 
 
