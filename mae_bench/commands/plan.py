@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,9 +75,13 @@ def plan(words: list[str]) -> int:
     whole = survey(named_suite(options.suite, site.store, options.tier), site)
     ground = part_of(whole, options.filters)
     if options.calibrate:
+        from mae_bench.commands.run import prepared
         from mae_bench.suite.cost.calibration import calibrate
 
-        calibrate(ground, print)
+        code = prepared(ground)
+        if code != OK:
+            return code
+        calibrate(ground, lambda line: print(line, file=sys.stderr, flush=True))
     found = bill(ground, Wishes(options.gpus, options.gpu_kind))
     if options.as_json:
         print(json.dumps(told(found, options.price), indent=2, allow_nan=False))

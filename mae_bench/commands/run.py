@@ -9,9 +9,7 @@ from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.plan import Price, print_bill
 from mae_bench.core.compute import Compute
-from mae_bench.suite.cost.bill import Wishes, bill
 from mae_bench.suite.display import Bars, Lines
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
@@ -59,6 +57,9 @@ def run(words: list[str]) -> int:
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
     part = part_of(ground, options.filters)
     if options.dry_run:
+        from mae_bench.commands.plan import Price, print_bill
+        from mae_bench.suite.cost.bill import Wishes, bill
+
         print_bill(ground.plan.name, bill(part, Wishes()), Price())
         return OK
     compute = ground.site.compute
@@ -123,13 +124,13 @@ def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import terminal_table, write_report
+    from mae_bench.report.write import write_report
 
     folder = results / ground.plan.name
-    paths = write_report(ground.plan, ground.store, folder, ground.blocked)
+    report = write_report(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print(terminal_table(ground.plan, ground.store))
-    print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
+    print(report.main_table)
+    print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 
 

@@ -51,7 +51,12 @@ def commit(part: Path, path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write value as indented JSON, whole or not at all; NaN is refused with ValueError."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """Return value as indented JSON; NaN is refused with ValueError."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def append_metrics(out: Path, *, step: int, steps: int, **values: float | str) -> None:

@@ -22,7 +22,7 @@ from mae_bench.core.fidelity import fidelity
 from mae_bench.core.files import write_json
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.core.turns import BUSY, Taken, Turn, mine
-from mae_bench.kit.loss_figure import loss_figure
+from mae_bench.kit.power import metered
 from mae_bench.suite.attempts import MOST_IN_VAIN, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.provenance import facts, provenance
@@ -163,11 +163,14 @@ def _message(error: Exception) -> str:
 
 def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Run the recipe once; leave a result or a failure."""
+    from mae_bench.kit.loss_figure import loss_figure  # numpy, which starting a job needs not
+
     started = time.time()
     (folder / FAILURE).unlink(missing_ok=True)
     try:
         _check_data(folder, job, recipe)
-        metrics = recipe.run(_context(folder, job))
+        with metered(folder):
+            metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
         loss_figure(folder)
     except SystemExit:
