@@ -15,6 +15,7 @@ from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
+from mae_bench.suite.wording import one_line
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def write_tables(ground: Ground, results: Path) -> None:
     folder = results / ground.plan.name
     report = write_report(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print(report.main_table)
+    print("\n".join([report.main_table, *map(one_line, report.mixed)]))
     print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 

@@ -12,8 +12,9 @@ from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import GROUP, leaderboard
-from mae_bench.report.notes import EXPLANATION, holes, notes, surroundings
+from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
 from mae_bench.report.page import Content, caption, page
+from mae_bench.report.surroundings import mixed, surroundings
 from mae_bench.report.table import (
     difference_table,
     escaped,
@@ -40,6 +41,8 @@ class Report:
     paths: tuple[Path, ...]
     main_table: str
     """Aligned text."""
+    mixed: tuple[str, ...] = ()
+    """What the numbers do not have in common, a sentence each."""
 
 
 def write_report(
@@ -53,7 +56,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
     board = leaderboard(frame)
-    results = [result for result in map(store.result, plan.jobs) if result is not None]
+    made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
     content = Content(
         suite=plan.name,
         command=command(plan),
@@ -61,7 +64,7 @@ def write_report(
         difference=difference_table(board),
         jobs=job_table(jobs),
         explanation=EXPLANATION,
-        notes=[*notes(board), *holes(frame), *_total(jobs), *surroundings(results)],
+        notes=[*notes(board), *holes(frame), *doubles(frame), *_total(jobs), *surroundings(made)],
         figures=_copy_figures(plan, store, folder / "figures"),
     )
     texts = {
@@ -75,7 +78,7 @@ def write_report(
         _write(folder / name, text.encode())
     names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
     paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
-    return Report(tuple(paths), plain(content.main))
+    return Report(tuple(paths), plain(content.main), tuple(mixed(made)))
 
 
 def _write(path: Path, content: bytes) -> None:
