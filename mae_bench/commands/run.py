@@ -10,6 +10,7 @@ from rich.console import Console
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
+from mae_bench.core.names import check_own
 from mae_bench.suite.display import Bars, Lines
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
@@ -70,6 +71,7 @@ def run(words: list[str]) -> int:
             f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
             f"{num_gpus()}, enough for {most}"
         )
+    check_own(options.results / ground.plan.name, "the folder of tables")
     code = prepared(part) or enough_gpus(compute)
     if code != OK:
         return code

@@ -1,6 +1,6 @@
 """What results were made with, and where that is not the same for a whole table.
 
-The policy: a recipe's `version` is part of a job's key, so numbers of another one are not taken. All
+The policy: a recipe's `version` is part of a job's key, so numbers of another are not taken. All
 else, such as the versions of libraries and the kind of GPU, is provenance: it makes no other job,
 but a table of numbers that differ in it says so.
 """

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
+from mae_bench.core.names import check_own
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import GROUP, leaderboard
 from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
@@ -51,8 +52,11 @@ def write_report(
     """Write leaderboard.md, .csv, .json, .html, long.csv and figures.
 
     `blocked` (job key -> reason) tells what this machine cannot run. The same store gives the
-    same bytes. A picture of an earlier report that no job has any more is deleted.
+    same bytes. A picture of an earlier report that no job has any more is deleted. ValueError if
+    the folder is a symbolic link.
     """
+    check_own(folder, "the folder of tables")
+    check_own(folder / "figures", "the folder of tables")
     folder.mkdir(parents=True, exist_ok=True)
     frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
     board = leaderboard(frame)
@@ -189,4 +193,4 @@ def _shown(plan: Plan, store: Store) -> Iterator[Job]:
 def _figure(store: Store, job: Job, name: str) -> Path | None:
     """Return the picture of that name in the job's folder, None if it left none."""
     path = store.dir(job) / "figures" / f"{name}.png"
-    return path if path.is_file() else None
+    return path if path.is_file() and not path.is_symlink() else None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
 from mae_bench.suite.attempts import holder, last_number
@@ -57,7 +58,7 @@ class Store:
         is a symbolic link, which could lead out of the store.
         """
         folder = self.dir(job)
-        check_own(folder)
+        check_own(folder, "the store")
         folder.mkdir(parents=True, exist_ok=True)
         encoder = self.encoder(job)
         write_json(
@@ -85,15 +86,6 @@ class Store:
     def state(self, job: Job) -> JobState:
         """Return the state that the files show now."""
         return state_in(self.dir(job), job.key, job.recipe.metrics)
-
-
-def check_own(folder: Path) -> None:
-    """Raise ValueError if a job's folder is a symbolic link, which could lead out of the store."""
-    if folder.is_symlink():
-        raise ValueError(
-            f"{folder} is a symbolic link to {folder.readlink()}: a job's folder lies in the store "
-            "itself; remove the link, or link the whole store instead"
-        )
 
 
 def forgive(folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.job import Result
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe, build
 from mae_bench.core.registry import load
 from mae_bench.suite.finding import Candidate, the_one
-from mae_bench.suite.store import JOB, RESULT, JobState, check_own, read_result, state_in
+from mae_bench.suite.store import JOB, RESULT, JobState, read_result, state_in
 from mae_bench.suite.wording import one_line
 
 
@@ -38,7 +39,7 @@ class StoredJob:
 
 def read_job(folder: Path) -> StoredJob:
     """Return the job of a folder; ValueError saying what is wrong if it is none of this program."""
-    check_own(folder)
+    check_own(folder, "the store")
     try:
         content = json.loads((folder / JOB).read_text())
         key, identity = str(content["key"]), content["identity"]
