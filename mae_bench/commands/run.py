@@ -2,8 +2,11 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -11,12 +14,20 @@ from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
 from mae_bench.core.names import check_own
-from mae_bench.suite.display import Bars, Lines
-from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
+from mae_bench.suite.display import Bars, Display, Lines
+from mae_bench.suite.launch.devices import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.wording import one_line
+
+On = Literal["local", "slurm"]
+Launcher = Callable[[Ground, Display, int], dict[str, str]]
+"""Runs what is not done; returns why each job without a result has none, by key."""
+LAUNCHERS = {
+    "local": "mae_bench.suite.launch.local:launch",
+    "slurm": "mae_bench.suite.launch.slurm.launch:launch",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,10 @@ class RunOptions:
     filters: Filters = field(default_factory=Filters)
     dry_run: bool = False
     """Only print what would be done and what it costs, as `mae-bench plan` does."""
+    on: On = "local"
+    """Where jobs run: local, on this machine, or slurm, as site.toml's [slurm] says."""
     parallel: int = 0
-    """Jobs at once; 0: one for each GPU, or for each CPU core up to four."""
+    """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -65,17 +78,15 @@ def run(words: list[str]) -> int:
         print_bill(ground.plan.name, bill(part, Wishes()), Price())
         return OK
     compute = ground.site.compute
-    most = default_parallel(compute.gpus)
-    if num_gpus() and options.parallel > most:
-        raise ValueError(
-            f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
-            f"{num_gpus()}, enough for {most}"
-        )
+    if options.on == "local":
+        check_parallel(options.parallel, compute)
     check_own(options.results / ground.plan.name, "the folder of tables")
-    code = prepared(part) or enough_gpus(compute)
+    code = prepared(part, options.results)
+    if code == OK and options.on == "local":
+        code = enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(part, options.parallel or most)
+    failed = run_jobs(part, options.parallel or default_parallel(), options.on)
     write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")
@@ -92,6 +103,16 @@ def report(words: list[str]) -> int:
     return OK
 
 
+def check_parallel(parallel: int, compute: Compute) -> None:
+    """Raise ValueError if this machine's GPUs are too few for so many jobs at once."""
+    most = default_parallel(compute.gpus)
+    if num_gpus() and parallel > most:
+        raise ValueError(
+            f"--parallel {parallel} jobs of {compute.gpus} GPUs: this machine has {num_gpus()}, "
+            f"enough for {most}"
+        )
+
+
 def enough_gpus(compute: Compute) -> int:
     """Return 3 after saying so if the machine has GPUs, but fewer than asked for."""
     found = num_gpus()
@@ -101,23 +122,25 @@ def enough_gpus(compute: Compute) -> int:
     return PREFLIGHT
 
 
-def prepared(ground: Ground) -> int:
-    """Make or check what the jobs need; return the exit code, 3 with every problem printed."""
+def prepared(ground: Ground, results: Path | None = None) -> int:
+    """Make or check what the jobs and their tables need; return 3 with every problem printed."""
     try:
-        prepare_ground(ground, DataProgress())
+        prepare_ground(ground, DataProgress(), results)
     except PreflightError as error:
         print(f"mae-bench: cannot start:\n{error}", file=sys.stderr)
         return PREFLIGHT
     return OK
 
 
-def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
+def run_jobs(ground: Ground, parallel: int, on: On = "local") -> dict[str, str]:
     """Run what is not done, showing progress; return why jobs have no result, by key."""
     states = Counter(ground.store.result(job) is not None for job in ground.plan.jobs)
     total, done = len(ground.plan.jobs), states[True]
     print(f"{ground.plan.name}: {total} jobs, {done} cached, store {ground.store.root}")
     if done == total:
         return {}
+    module, _, name = LAUNCHERS[on].partition(":")
+    launch: Launcher = getattr(import_module(module), name)
     console = Console()
     if console.is_terminal:
         with Bars(total, done, console) as bars:

@@ -37,6 +37,12 @@ class Display(Protocol):
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
+    def waiting(self, job: Job, reason: str) -> None:
+        """Another process runs a job."""
+
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """The run was interrupted, and its jobs have so many seconds to save themselves."""
+
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Called a few times a second with the running jobs and the seconds left of each."""
 
@@ -71,6 +77,17 @@ class Lines:
     def blocked(self, job: Job, reason: str) -> None:
         """Write why."""
         self.write(f"blocked   {job_name(job)}: {reason}")
+
+    def waiting(self, job: Job, reason: str) -> None:
+        """Write who runs it."""
+        self.write(f"waiting   {job_name(job)}: {reason}")
+
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """Write what is waited for."""
+        names = ", ".join(job_name(job) for job in jobs)
+        self.write(
+            f"stopping  {names}: saving, {seconds:.0f} s at most; further signals are ignored"
+        )
 
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Write progress twice a minute."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mae_bench.core.files import write_json
 from mae_bench.core.names import check_own
-from mae_bench.core.turns import Owner
-from mae_bench.suite.attempts import holder, last_number
+from mae_bench.core.owner import Owner
+from mae_bench.suite.attempts import STARTING, holder, last_number
 from mae_bench.suite.status import Standing
 from mae_bench.suite.store import CANCELLED, JOB, forgive
 
@@ -34,6 +34,8 @@ def end_process(folder: Path) -> str:
     owner = holder(folder)
     if owner is None:
         return "nothing runs it"
+    if owner.started_by == STARTING:  # the owner is the run itself, which has other jobs
+        return "it is being started, and ends before its first step"
     if not owner.here:
         return _elsewhere(owner)
     try:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_bench.core.turns import Taken, take, this_process
+from mae_bench.core.owner import this_process
+from mae_bench.core.turns import Taken, take
 from mae_bench.suite.attempts import ATTEMPTS, holder, last_number
 from mae_bench.suite.cost.calibration import SCRATCH
 from mae_bench.suite.encoders import FOLDER

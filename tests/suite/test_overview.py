@@ -6,7 +6,8 @@ import time
 import pytest
 
 from mae_bench.core.files import write_json
-from mae_bench.core.turns import Owner, take, this_process
+from mae_bench.core.owner import Owner, this_process
+from mae_bench.core.turns import take
 from mae_bench.suite.attempts import ATTEMPTS
 from mae_bench.suite.launch.queue import QueueEntry
 from mae_bench.suite.overview import LETTERS, SYMBOLS, overview
