@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ TRIALS = {
 def trial_recipes(monkeypatch):
     """Register the trial recipes here, and let child processes import them."""
     monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.setenv("PYTHONPATH", str(RECIPES))
+    monkeypatch.setenv("PYTHONPATH", str(RECIPES), prepend=os.pathsep)
     monkeypatch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
     for name in ("reading", "needs_detectron2"):
         monkeypatch.setitem(registry.TASKS, name, TRIALS[name])
