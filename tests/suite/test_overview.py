@@ -156,13 +156,14 @@ def test_folders_that_are_no_jobs_of_the_store_are_named_and_left_out(trial, cal
     assert "half/job.json cannot be understood" in answer.out
 
 
-def test_watching_ends_when_all_is_over_with_1_unless_all_is_done(trial, call, write_suite):
-    path = write_suite({"Bad": {"outcome": "raise"}})
-    assert call("run", "--suite", path, "--results", path.parent / "results").code == 1
-    answer = call("status", "--suite", path, "--watch")
+def test_watching_ends_when_all_is_over_with_1_unless_all_is_done(three, call, tmp_path):
+    answer = call("status", "--suite", tmp_path / "trial.toml", "--watch")
     assert answer.code == 1
-    assert "1 blocked" in answer.out
+    assert answer.lines[0].startswith("6 jobs:  ")
+    assert "1 blocked" in answer.lines[0]
     assert "it went wrong on purpose" in answer.out
+    words = ("--suite", tmp_path / "trial.toml", "--only", "Good", "Other")
+    assert call("status", *words, "--watch").code == 0
 
 
 def test_ctrl_c_ends_watching_cleanly(trial, call):
