@@ -21,6 +21,8 @@ TRIALS = {
     "counting": "trial_recipes:Counting",
     "reading": "trial_recipes:Reading",
     "needs_detectron2": "trial_recipes:NeedsDetectron2",
+    "seeing": "trial_recipes:Seeing",
+    "peeking": "trial_recipes:Peeking",
 }
 
 
@@ -29,7 +31,7 @@ def register(patch):
     patch.syspath_prepend(str(RECIPES))
     patch.setenv("PYTHONPATH", str(RECIPES), prepend=os.pathsep)
     patch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
-    for name in ("reading", "needs_detectron2"):
+    for name in ("reading", "needs_detectron2", "seeing", "peeking"):
         patch.setitem(registry.TASKS, name, TRIALS[name])
 
 
