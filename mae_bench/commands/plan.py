@@ -22,6 +22,8 @@ WIDE = 140
 SHORT_KEY = 8
 HEADINGS = ("job", "encoder", "recipe", "seed", "state", "GPUs", "time", "from")
 ALIGN = "lllrlrrl"
+CUT, LEAST = (7, 1, 2), 10
+"""Columns whose texts may be cut, first to last, and to how many characters at least."""
 NEEDS, BLOCKED_TOO = "their encoder's job is blocked too", ", which is blocked"
 LEGEND = 12
 """Most sources of hours that are listed below the table."""
@@ -98,11 +100,10 @@ def table(found: Bill, width: int) -> Iterator[str]:
     wide = width >= WIDE
     rows = [HEADINGS, *(_cells(line, wide) for line in found.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    rest = width - sum(widths) - 2 * (len(widths) - 1)
-    if rest < 0:  # the encoder's label and the source are for people and can be cut
-        widths[-1] = max(10, widths[-1] + rest)
-        rest = min(0, width - sum(widths) - 2 * (len(widths) - 1))
-        widths[1] = max(10, widths[1] + rest)
+    for column in CUT:
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        if over > 0:
+            widths[column] = max(LEAST, widths[column] - over)
     for row in rows:
         cut = [_cut(text, places) for text, places in zip(row, widths, strict=True)]
         sides = zip(cut, widths, ALIGN, strict=True)
