@@ -123,7 +123,7 @@ def test_long_labels_are_cut_and_numbers_are_not(ground):
     found = bill(ground, Wishes(8, "H200"))
     lines = list(table(found, 80))
     assert max(map(len, lines)) <= 80
-    assert "…" in lines[1]
+    assert "Random in…" in "\n".join(lines)
     assert lines[1].endswith("319.7 h  published")
 
 
