@@ -1,176 +1,211 @@
-"""What a person sees of a run: live bars on a terminal, one line an event elsewhere."""
+"""What a store tells of its jobs: how each stands, how far it is, and where it runs."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from mae_bench.core.files import last_progress
-from mae_bench.core.job import Job, Result
+from mae_bench.core.files import METRICS, recent_progress
+from mae_bench.core.job import Job
 from mae_bench.core.recipe import Metric
-from mae_bench.suite.store import Store
+from mae_bench.suite.attempts import Attempt, attempts, lost_steps
+from mae_bench.suite.launch.queue import QueueEntry
+from mae_bench.suite.plan import Plan
+from mae_bench.suite.store import JobState, Store, state_in
+from mae_bench.suite.stored import StoredJob
+from mae_bench.suite.wording import one_line
 
-PLAIN_EVERY_S = 30.0
-
-
-class Display(Protocol):
-    """Is told of every event of a run."""
-
-    def started(self, job: Job) -> None:
-        """A job's process began."""
-
-    def finished(self, job: Job, store: Store) -> None:
-        """A job has a result."""
-
-    def failed(self, job: Job, reason: str, log: Path) -> None:
-        """A job ended without a result."""
-
-    def blocked(self, job: Job, reason: str) -> None:
-        """A job cannot run."""
-
-    def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
-        """Called a few times a second with the running jobs and the seconds left of each."""
-
-
-def job_name(job: Job) -> str:
-    """Return row, recipe and seed, for people."""
-    return f"{job.row} · {job.recipe.name} · seed {job.seed}"
+StandName = Literal[
+    "done",
+    "running",
+    "retrying",
+    "queued",
+    "waiting",
+    "blocked",
+    "failed",
+    "cancelled",
+    "interrupted",
+    "new",
+]
+OVER = ("done", "failed", "blocked", "cancelled")
+"""Nothing will change unless a person does something."""
+AT_WORK = ("running", "retrying", "queued", "waiting")
+"""Something will come of it."""
 
 
-def result_text(job: Job, result: Result) -> str:
-    """Return the metrics with units, and the time."""
-    parts = [f"{title} {value}" for title, value in metric_texts(job.recipe.metrics, result)]
-    return ", ".join([*parts, f"in {duration(result.seconds)}"])
+@dataclass(frozen=True)
+class Entry:
+    """A job to look at, whether it is planned or only in the store."""
+
+    key: str
+    row: str
+    recipe: str
+    seed: int
+    metrics: tuple[Metric, ...]
+    source: str | None
+    """Key of the job that it starts from, if that is one."""
+
+    def __str__(self) -> str:
+        """Return the job for people."""
+        return f"{self.recipe} of {one_line(self.row)} (seed {self.seed})"
 
 
-def metric_texts(metrics: Sequence[Metric], result: Result) -> list[tuple[str, str]]:
-    """Return the title of each metric that the result has, and its value with the unit."""
-    return [
-        (metric.title, f"{result.metrics[metric.name]:.{metric.digits}f}{metric.unit}")
-        for metric in metrics
-        if metric.name in result.metrics
-    ]
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    step: int
+    steps: int
+    evaluated: str
+    """What it evaluates now and how far that is; empty while it trains."""
+    left_s: float | None
+    """Seconds of training left at the pace of the last steps; None where nothing tells."""
+
+    @property
+    def share(self) -> float:
+        """The part of the steps that is done."""
+        return min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
 
 
-def fidelity_lines(result: Result) -> list[str]:
-    """Return how far the result is from what is published, and each deviation in a line."""
-    if isinstance(result.fidelity, str):
-        return [result.fidelity]
-    if not result.fidelity:
-        return ["not noted"]
-    return [f"{len(result.fidelity)} deviations from what is published", *result.fidelity]
+@dataclass(frozen=True)
+class Standing:
+    """How one job stands, read now."""
+
+    entry: Entry
+    folder: Path
+    state: StandName
+    reason: str
+    cause: str
+    """Key of the job that it waits for or that blocks it; empty if there is none."""
+    progress: Progress | None
+    tried: int
+    """Attempts so far."""
+    lost_steps: int
+    where: Mapping[str, Any]
+    """Of a job that runs or is queued: host, pid, started_by; id, where and start in the queue."""
 
 
-def values_text(result: Result) -> str:
-    """Return whose published values the result's recipe has."""
-    values = result.provenance.get("values")
-    return f"published for {values}" if values else "own"
+@dataclass(frozen=True)
+class View:
+    """What the standings are read from, beside the files of each job."""
+
+    store: Store
+    blocked: Mapping[str, str]
+    """Job key -> why it cannot run on this machine."""
+    queue: Mapping[str, QueueEntry]
+    """Job key -> what the scheduler says, which is a hint: the files are the truth."""
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as 45 s, 3 min 05 s or 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def planned(plan: Plan) -> list[Entry]:
+    """Return the entries of a plan, sources first."""
+    return [entry_of(job, plan) for job in plan.jobs]
 
 
-class Lines:
-    """One plain line an event, and the time left twice a minute."""
-
-    def __init__(self, total: int, done: int, write: Callable[[str], None]) -> None:
-        self.total, self.done = total, done
-        self.write = write
-        self.told = time.monotonic()
-
-    def started(self, job: Job) -> None:
-        """Write which job began."""
-        self.write(f"started   {job_name(job)}  ({job.key})")
-
-    def finished(self, job: Job, store: Store) -> None:
-        """Write the job's numbers."""
-        self.done += 1
-        result = store.result(job)
-        assert result is not None
-        self.write(f"finished  {job_name(job)}: {result_text(job, result)}")
-
-    def failed(self, job: Job, reason: str, log: Path) -> None:
-        """Write why, and where to read more."""
-        self.write(f"FAILED    {job_name(job)}: {reason}  (log: {log})")
-
-    def blocked(self, job: Job, reason: str) -> None:
-        """Write why."""
-        self.write(f"blocked   {job_name(job)}: {reason}")
-
-    def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
-        """Write progress twice a minute."""
-        if time.monotonic() - self.told < PLAIN_EVERY_S or not running:
-            return
-        self.told = time.monotonic()
-        jobs = "; ".join(f"{job_name(job)} {progress_text(job, store, s)}" for job, s in running)
-        if self.total == 1:
-            more = training_text(last_progress(store.dir(running[0][0])) or {})
-            self.write("; ".join(filter(None, [f"progress  {jobs}", more])))
-        else:
-            self.write(f"progress  {self.done}/{self.total} jobs, {duration(left)} left; {jobs}")
+def entry_of(job: Job, plan: Plan) -> Entry:
+    """Return the entry of a planned job."""
+    source, recipe = plan.source_of(job), job.recipe
+    above = None if source is None else source.key
+    return Entry(job.key, job.row, recipe.name, job.seed, recipe.metrics, above)
 
 
-def progress_text(job: Job, store: Store, left: float) -> str:
-    """Return steps done and time left of a running job."""
-    line = last_progress(store.dir(job))
-    steps = f"{line['step']}/{line['steps']}, " if line else ""
-    evaluated = f"evaluating: {line['evaluated']}, " if line and "evaluated" in line else ""
-    return f"{evaluated or steps}{duration(left)} left"
-
-
-def training_text(line: dict[str, Any]) -> str:
-    """Return what a line of metrics.jsonl says of a training: epoch, loss, rates, shares."""
-    texts = {
-        "epoch": "epoch {:.2f}",
-        "loss": "loss {:.4f}",
-        "lr": "lr {:.2e}",
-        "images_per_s": "{:.0f} img/s",
-        "mfu": "MFU {:.1%}",
-        "data_wait": "{:.0%} waiting for data",
-        "knn_top1": "k-NN {:.1f} %",
-        "skipped": "{} steps left out",
+def stored(jobs: Iterable[StoredJob]) -> list[Entry]:
+    """Return the entries of the store's jobs, sources first."""
+    entries = {
+        job.key: Entry(
+            job.key,
+            job.row,
+            job.name,
+            job.seed,
+            job.recipe.metrics,
+            job.content["identity"].get("source"),
+        )
+        for job in jobs
     }
-    return ", ".join(text.format(line[name]) for name, text in texts.items() if name in line)
+    ordered: dict[str, Entry] = {}
+    for entry in entries.values():
+        for one in reversed(chain(entry, entries)):
+            ordered.setdefault(one.key, one)
+    return list(ordered.values())
 
 
-class Bars(Lines):
-    """Live bars for the suite and each running job; events scroll by above them."""
+def chain(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
+    """Return the entry, its source, the source of that and so on."""
+    found = [entry]
+    while (above := entries.get(found[-1].source or "")) is not None and above not in found:
+        found.append(above)
+    return found
 
-    def __init__(self, total: int, done: int, console: Console) -> None:
-        self.live = Live(console=console, refresh_per_second=4, transient=True)
-        super().__init__(total, done, lambda line: self.live.console.print(line, highlight=False))
 
-    def __enter__(self) -> "Bars":
-        self.live.start()
-        return self
+def standings(entries: Iterable[Entry], view: View) -> dict[str, Standing]:
+    """Return how the jobs stand by key, in the order of the entries: sources first."""
+    found: dict[str, Standing] = {}
+    for entry in entries:
+        found[entry.key] = _standing(entry, view, found.get(entry.source or ""))
+    return found
 
-    def __exit__(self, *error: object) -> None:
-        self.live.stop()
 
-    def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
-        """Redraw the bars."""
-        table = Table.grid(padding=(0, 1))
-        whole = f"{self.done}/{self.total} jobs, {duration(left)} left"
-        if self.total > 1:
-            bar = ProgressBar(total=self.total, completed=self.done, width=30)
-            table.add_row("suite", bar, whole)
-        for job, seconds in running:
-            line = last_progress(store.dir(job)) or {}
-            bar = ProgressBar(total=line.get("steps", 1), completed=line.get("step", 0), width=30)
-            table.add_row(job_name(job), bar, progress_text(job, store, seconds))
-            if self.total == 1:
-                table.add_row("", "", training_text(line))
-        self.live.update(Group(Text(), table))
+def _standing(entry: Entry, view: View, source: Standing | None) -> Standing:
+    """Return how a job stands, given how its source does."""
+    folder, queued = view.store.root / entry.key, view.queue.get(entry.key)
+    now, tried = state_in(folder, entry.key, entry.metrics), attempts(folder)
+    state, reason = _own(now, queued, bool(tried) or (folder / METRICS).exists())
+    cause = ""
+    if entry.key in view.blocked and state not in ("done", "running"):
+        state, reason = "blocked", view.blocked[entry.key]
+    elif source is not None and state in ("queued", "interrupted", "new"):
+        if source.state in ("failed", "blocked", "cancelled"):
+            cause = source.cause or source.entry.key
+            state, reason = "blocked", f"{source.entry}: {source.reason or source.state}"
+        elif source.state in AT_WORK or (queued and source.state != "done"):
+            state, reason, cause = "waiting", str(source.entry), source.entry.key
+    if state == "blocked" and source is not None and source.state == "blocked":
+        cause, reason = source.cause or source.entry.key, source.reason
+    return Standing(
+        entry,
+        folder,
+        state,
+        reason,
+        cause,
+        None if state == "done" else _progress(folder, state),
+        len(tried),
+        lost_steps(tried),
+        _where(state, tried, queued),
+    )
+
+
+def _own(now: JobState, queued: QueueEntry | None, begun: bool) -> tuple[StandName, str]:
+    """Return a job's state and the reason for it, its source aside."""
+    if now.name in ("done", "failed", "cancelled"):
+        return now.name, now.reason
+    if now.name == "running":
+        return "running", ""
+    if queued is not None:
+        again = begun or queued.state == "retrying"
+        starting = "the scheduler is starting it" if queued.state == "running" else ""
+        return "retrying" if again else "queued", queued.reason or starting
+    return ("interrupted", now.reason) if begun or now.reason else ("new", "")
+
+
+def _progress(folder: Path, state: StandName) -> Progress | None:
+    """Return how far the job is, None before its first step."""
+    lines = [line for line in recent_progress(folder) if {"step", "steps"} <= line.keys()]
+    if not lines:
+        return None
+    first, last = lines[0], lines[-1]
+    steps, seconds = last["step"] - first["step"], last.get("time", 0) - first.get("time", 0)
+    left = None
+    if state == "running" and "evaluated" not in last and steps > 0 and seconds > 0:
+        left = (last["steps"] - last["step"]) * seconds / steps
+    return Progress(last["step"], last["steps"], str(last.get("evaluated", "")), left)
+
+
+def _where(state: StandName, tried: list[Attempt], queued: QueueEntry | None) -> Mapping[str, Any]:
+    """Return where a job runs or is queued; nothing of others."""
+    where: dict[str, Any] = {}
+    owner = tried[-1].owner if tried else None
+    if state == "running" and owner is not None:
+        where = {"host": owner.host, "pid": owner.pid, "started_by": owner.started_by}
+        where["since"] = owner.since
+    if queued is not None and state in AT_WORK:
+        where["queue"] = {"id": queued.id, "where": queued.where, "start": queued.start}
+    return where
