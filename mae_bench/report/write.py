@@ -25,6 +25,9 @@ from mae_bench.report.table import (
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.store import Store
+from mae_bench.suite.suite import Suite
+from mae_bench.suite.tier import FULL
+from mae_bench.suite.tiers import at_tier
 from mae_bench.suite.wording import duration
 
 FIGURES = ("reconstructions", "partial", "detections", "segmentations")
@@ -86,9 +89,19 @@ def _write(path: Path, content: bytes) -> None:
 
 def command(plan: Plan) -> str:
     """Return the command that makes the tables again."""
-    preset = PRESETS.get(plan.name)
-    ending = "" if preset is not None and preset() == plan.suite else ".toml"
-    return f"mae-bench run --suite {plan.name}{ending}"
+    assert plan.suite is not None
+    tier = plan.suite.tier
+    name = plan.name.removesuffix(f"-{tier}")
+    file = "" if _is_preset(plan.suite, name) else ".toml"
+    return f"mae-bench run --suite {name}{file}{f' --tier {tier}' * (tier != FULL)}"
+
+
+def _is_preset(suite: Suite, name: str) -> bool:
+    """Return whether the suite is the preset of that name, at its tier."""
+    try:
+        return name in PRESETS and at_tier(PRESETS[name](), suite.tier) == suite
+    except ValueError:  # a tier that the preset does not have
+        return False
 
 
 def _markdown(content: Content) -> str:
