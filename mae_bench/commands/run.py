@@ -9,14 +9,13 @@ from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
+from mae_bench.commands.plan import Price, print_bill
 from mae_bench.core.compute import Compute
-from mae_bench.core.job import Job
-from mae_bench.core.recipe import unknown
+from mae_bench.suite.cost.bill import Wishes, bill
+from mae_bench.suite.display import Bars, Lines
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
-from mae_bench.suite.presets import PRESETS
-from mae_bench.suite.status import Bars, Lines, job_name
-from mae_bench.suite.suite import Suite, read_suite
+from mae_bench.suite.presets import named_suite
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,10 @@ class RunOptions:
 
     suite: str
     """A preset (demo, smoke, full) or a TOML file."""
+    tier: str = "full"
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
     dry_run: bool = False
-    """Only print every job: key, state, what blocks it, what it needs."""
+    """Only print what would be done and what it costs, as `mae-bench plan` does."""
     parallel: int = 0
     """Jobs at once; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
@@ -40,6 +41,8 @@ class ReportOptions:
 
     suite: str
     """A preset (demo, smoke, full) or a TOML file."""
+    tier: str = "full"
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -51,9 +54,9 @@ def run(words: list[str]) -> int:
     if options.parallel < 0:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
     site = options.place.read()
-    ground = survey(named_suite(options.suite, site.store), site)
+    ground = survey(named_suite(options.suite, site.store, options.tier), site)
     if options.dry_run:
-        print_plan(ground)
+        print_bill(ground.plan.name, bill(ground, Wishes()), Price())
         return OK
     compute = ground.site.compute
     most = default_parallel(compute.gpus)
@@ -76,17 +79,10 @@ def report(words: list[str]) -> int:
     """Write a suite's tables from the store; return the exit code."""
     options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
     site = options.place.read()
-    write_tables(survey(named_suite(options.suite, site.store), site), options.results)
+    write_tables(
+        survey(named_suite(options.suite, site.store, options.tier), site), options.results
+    )
     return OK
-
-
-def named_suite(name: str, store: Path) -> Suite:
-    """Return the preset or the suite in the TOML file of that name; `store` takes conversions."""
-    if name in PRESETS:
-        return PRESETS[name]()
-    if name.endswith(".toml"):
-        return read_suite(Path(name), store)
-    raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
 
 
 def enough_gpus(compute: Compute) -> int:
@@ -122,20 +118,6 @@ def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
     return launch(ground, Lines(total, done, lambda line: print(line, flush=True)), parallel)
 
 
-def print_plan(ground: Ground) -> None:
-    """Print every job with its key and state, and the totals."""
-    gpu_hours = 0.0
-    for job in ground.plan.jobs:
-        state, needs = _state(ground, job), job.recipe.resources
-        gpu_hours += 0.0 if state == "cached" else needs.gpus * needs.hours
-        size = "" if ground.plan.demo_data else f"{needs.gpus:3} GPUs {needs.hours:5.1f} h  "
-        print(f"{job.key}  {size}{job_name(job):52}  {state}")
-    states = Counter(_state(ground, job).partition(":")[0] for job in ground.plan.jobs)
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-    cost = "" if ground.plan.demo_data else f"; about {gpu_hours:,.0f} GPU-hours to run"
-    print(f"{ground.plan.name}: {len(ground.plan.jobs)} jobs: {counts}{cost}")
-
-
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
     from mae_bench.report.write import terminal_table, write_report
@@ -146,20 +128,6 @@ def write_tables(ground: Ground, results: Path) -> None:
     print(terminal_table(ground.plan, ground.store))
     print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
-
-
-def _state(ground: Ground, job: Job) -> str:
-    """Return what a run would do with the job."""
-    if ground.store.result(job) is not None:
-        return "cached"
-    if job.key in ground.blocked:
-        return f"blocked: {ground.blocked[job.key]}"
-    state = ground.store.state(job)
-    if state.name == "failed":
-        return f"to run again: failed before ({state.reason})"
-    return {"partial": "to run: continues", "running": f"running: {state.reason}"}.get(
-        state.name, "to run"
-    )
 
 
 class DataProgress:

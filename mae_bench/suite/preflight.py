@@ -12,6 +12,7 @@ from mae_bench.core.site import Site
 from mae_bench.kit.fingerprints import fingerprint
 from mae_bench.kit.layouts import check
 from mae_bench.suite.audits import broken, wanted_of
+from mae_bench.suite.cost.disk import disk_problem
 from mae_bench.suite.plan import ABSENT, Plan, plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Suite
@@ -89,7 +90,12 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
         for name in sorted(wanted.keys() - own)
         for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
-    problems += _unwritable(ground.store.root)
+    problems += _unwritable(ground.store.root) or disk_problem(
+        [job for job in _able(ground) if job.key not in ground.blocked],
+        ground.store,
+        ground.plan.demo_data,
+        ground.site.compute.keep,
+    )
     if not problems:
         problems = _broken_data(ground, own, progress)
     if problems:

@@ -11,10 +11,11 @@ from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.turns import BUSY
 from mae_bench.suite.attempts import last_number
-from mae_bench.suite.cost import chain_seconds, expected_seconds, job_left, suite_left
+from mae_bench.suite.cost.left import expected_seconds, job_left
+from mae_bench.suite.cost.schedule import chain_seconds, suite_left
+from mae_bench.suite.display import Display
 from mae_bench.suite.execute import DIES_WITH_PARENT, REQUEUE
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.status import Display
 from mae_bench.suite.store import LOG
 
 POLL_S = 0.2
