@@ -53,6 +53,16 @@ COMMANDS = {
         "paint the hidden patches of images with a masked autoencoder",
         "mae-bench reconstruct encoder.safetensors photo.jpg other.jpg -o grid.png",
     ),
+    "status": Command(
+        "mae_bench.commands.status:status",
+        "say how each job stands: state, progress, attempts, where it runs",
+        "mae-bench status --suite demo --watch",
+    ),
+    "missing": Command(
+        "mae_bench.commands.missing:missing",
+        "list the cells without results, and the command that fills each",
+        "mae-bench missing --suite demo",
+    ),
     "show": Command(
         "mae_bench.commands.show:show",
         "say what one job is, how it went, and where its numbers and pictures are",

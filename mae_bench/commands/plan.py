@@ -13,6 +13,7 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.cost.bill import Bill, Line, Wishes, bill
 from mae_bench.suite.cost.disk import size
+from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 
@@ -46,6 +47,7 @@ class PlanOptions:
     """A preset (demo, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
     gpus: int = 0
     """GPUs that the suite's jobs share; 0: those of this machine."""
     gpu_kind: str = ""
@@ -69,7 +71,8 @@ def plan(words: list[str]) -> int:
             f"--price-per-gpu-hour must be >= 0, got {options.price.price_per_gpu_hour}"
         )
     site = options.place.read()
-    ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    whole = survey(named_suite(options.suite, site.store, options.tier), site)
+    ground = part_of(whole, options.filters)
     if options.calibrate:
         from mae_bench.suite.cost.calibration import calibrate
 

@@ -14,6 +14,7 @@ from mae_bench.core.compute import Compute
 from mae_bench.suite.cost.bill import Wishes, bill
 from mae_bench.suite.display import Bars, Lines
 from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
+from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
 
@@ -26,6 +27,7 @@ class RunOptions:
     """A preset (demo, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
     dry_run: bool = False
     """Only print what would be done and what it costs, as `mae-bench plan` does."""
     parallel: int = 0
@@ -55,8 +57,9 @@ def run(words: list[str]) -> int:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
     site = options.place.read()
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    part = part_of(ground, options.filters)
     if options.dry_run:
-        print_bill(ground.plan.name, bill(ground, Wishes()), Price())
+        print_bill(ground.plan.name, bill(part, Wishes()), Price())
         return OK
     compute = ground.site.compute
     most = default_parallel(compute.gpus)
@@ -65,13 +68,13 @@ def run(words: list[str]) -> int:
             f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
             f"{num_gpus()}, enough for {most}"
         )
-    code = prepared(ground) or enough_gpus(compute)
+    code = prepared(part) or enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(ground, options.parallel or most)
+    failed = run_jobs(part, options.parallel or most)
     write_tables(ground, options.results)
     if failed:
-        print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
+        print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")
     return FAILED if failed else OK
 
 

@@ -34,7 +34,7 @@ MOST_IN_VAIN = 3
 """Attempts in a row that may save nothing new before the job counts as failed."""
 UNCOUNTED = re.compile(
     r"(attempts|figures|tensorboard)/|.*\.(part|sbatch|txt)$"
-    rf"|(job|compute|facts|seconds|failure|submission|{METRICS.partition('.')[0]})\.jsonl?$"
+    rf"|(job|compute|facts|seconds|failure|cancelled|submission|{METRICS.partition('.')[0]})\.jsonl?$"
 )
 """Files that say nothing about how far a job is."""
 CHECKPOINT = re.compile(r"(.*step-)(\d+)(-[0-9a-f]+)?\.pt$")

@@ -26,7 +26,16 @@ from mae_bench.kit.loss_figure import loss_figure
 from mae_bench.suite.attempts import MOST_IN_VAIN, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.provenance import facts, provenance
-from mae_bench.suite.store import FAILURE, JOB, RESULT, SCHEMA, check_metrics, read_result
+from mae_bench.suite.store import (
+    CANCELLED,
+    FAILURE,
+    JOB,
+    RESULT,
+    SCHEMA,
+    check_metrics,
+    read_result,
+    sealed,
+)
 from mae_bench.suite.torchrun import run_ranks
 
 log = logging.getLogger(__name__)
@@ -63,6 +72,7 @@ def execute(folder: Path) -> int:
         log.error("%s", taken)
         return BUSY
     with at_work(turn):
+        log.info("attempt %d begins: %s", turn.number, turn.owner)
         return _attempt(turn, folder, job, recipe)
 
 
@@ -92,6 +102,9 @@ def _code(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Return the exit code of one attempt."""
     if _is_done(folder, job, recipe):  # by the attempt before, while this one began
         return DONE
+    if (folder / CANCELLED).exists():
+        log.error("cancelled: `mae-bench run` or `mae-bench retry` starts it again")
+        return FAILED
     if in_vain(folder, job.get("attempts_before", 0)):
         _fail(folder, RuntimeError(_vain()))
         return FAILED
@@ -165,17 +178,15 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
         _fail(folder, error)
         loss_figure(folder)
         return FAILED
-    write_json(
-        folder / RESULT,
-        {
-            "schema": SCHEMA,
-            "key": job["key"],
-            "metrics": {name: float(value) for name, value in metrics.items()},
-            "fidelity": fidelity(recipe, facts(folder)),
-            "seconds": round(_spend(folder, time.time() - started), 1),
-            "provenance": provenance(folder, job, recipe, started),
-        },
-    )
+    content = {
+        "schema": SCHEMA,
+        "key": job["key"],
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "fidelity": fidelity(recipe, facts(folder)),
+        "seconds": round(_spend(folder, time.time() - started), 1),
+        "provenance": provenance(folder, job, recipe, started),
+    }
+    write_json(folder / RESULT, sealed(content))
     log.info("done: %s", metrics)
     return DONE
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mae_bench.core.job import Result
 from mae_bench.core.recipe import Recipe, build, unknown
-from mae_bench.suite.store import JOB, RESULT, JobState, read_result, state_in
+from mae_bench.core.registry import load
+from mae_bench.suite.store import JOB, RESULT, JobState, check_own, read_result, state_in
+from mae_bench.suite.wording import one_line
 
 MOST = 12
 """Candidates that an error names."""
@@ -33,16 +34,17 @@ class StoredJob:
 
     def __str__(self) -> str:
         """Return the job in a line, for people."""
-        return f"{self.key}  {self.row} · {self.name} · seed {self.seed}  ({self.state.name})"
+        row = one_line(self.row)
+        return f"{self.key}  {row} · {self.name} · seed {self.seed}  ({self.state.name})"
 
 
 def read_job(folder: Path) -> StoredJob:
     """Return the job of a folder; ValueError saying what is wrong if it is none of this program."""
+    check_own(folder)
     try:
         content = json.loads((folder / JOB).read_text())
         key, identity = str(content["key"]), content["identity"]
-        module, _, name = str(content["target"]).partition(":")
-        recipe: type[Recipe] = getattr(import_module(module), name)
+        recipe = load(str(identity["recipe"]))  # a file may name a recipe, but no code to load
         build(recipe, content["fields"])
         about = (str(identity["recipe"]), str(content["row"]), int(content["seed"]))
     except FileNotFoundError as error:
@@ -64,9 +66,11 @@ def find_job(words: Sequence[str], store: Path) -> StoredJob:
         folder = Path(words[0])
         if (folder / JOB).exists() or ("/" in words[0] and folder.is_dir()):
             return read_job(folder)
-        if (store / words[0]).is_dir():
+        if "/" in words[0]:
+            raise ValueError(f"{words[0]}: no such job folder; pass a key or words of the job")
+        if words[0] not in ("", ".", "..") and (store / words[0]).is_dir():
             return read_job(store / words[0])
-    jobs, text = _jobs(store), " ".join(words)
+    jobs, text = stored_jobs(store)[0], " ".join(words)
     if not jobs:
         raise ValueError(f"{text}: no such job folder, and no job in the store {store}")
     whole = [job for job in jobs if all(_whole(job, word) for word in words)]
@@ -83,15 +87,23 @@ def find_job(words: Sequence[str], store: Path) -> StoredJob:
     raise ValueError(f"{unknown('job', missed, known)}; in the store {store}:\n{_lines(jobs)}")
 
 
-def _jobs(store: Path) -> list[StoredJob]:
-    """Return the store's jobs by row and recipe; folders that cannot be understood are no jobs."""
-    found = []
-    for path in store.glob(f"*/{JOB}"):
+def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
+    """Return the store's jobs by row and recipe, and why other folders with a job.json are none.
+
+    A job lies in the folder of its key: a copy under another name counts nowhere.
+    """
+    found, strays = [], []
+    for path in sorted(store.glob(f"*/{JOB}")):
         try:
-            found.append(read_job(path.parent))
-        except ValueError:
+            job = read_job(path.parent)
+        except ValueError as error:
+            strays.append(str(error))
             continue
-    return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key))
+        if job.key == path.parent.name:
+            found.append(job)
+        else:
+            strays.append(f"{path.parent} is named otherwise than its job, {one_line(job.key)}")
+    return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key)), strays
 
 
 def _lines(jobs: Sequence[StoredJob]) -> str:

@@ -16,7 +16,7 @@ from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
 from mae_bench.suite.execute import DIES_WITH_PARENT, REQUEUE
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.store import LOG
+from mae_bench.suite.store import CANCELLED, LOG
 
 POLL_S = 0.2
 GRACE_S = 60.0
@@ -59,6 +59,7 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     for job in ground.plan.jobs:
         if ground.store.result(job) is None:
             state.waiting[job.key] = job
+            (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)  # it is asked for anew
     expected = expected_seconds(ground.plan, ground.store)
     chain = chain_seconds(ground.plan, expected)
     try:
@@ -114,12 +115,20 @@ def _reap(state: Launch) -> None:
         again = code in (REQUEUE, BUSY) or killed or found.name == "running"
         if found.name == "done":
             state.display.finished(job, state.ground.store)
+        elif found.name == "cancelled":
+            _give_up(state, job, found.reason)
         elif again and found.name != "failed":  # the job itself says when it tried in vain
             state.waiting[key] = job
         else:
             reason = found.reason or f"ended with exit code {code}, see log.txt"
             state.failed[key] = f"failed: {reason}"
             state.display.failed(job, reason, state.ground.store.dir(job) / LOG)
+
+
+def _give_up(state: Launch, job: Job, reason: str) -> None:
+    """Take note that a person cancelled the job while this run was at work."""
+    state.failed[job.key] = f"cancelled: {reason}"
+    state.display.cancelled(job, reason)
 
 
 def _block(state: Launch) -> None:
@@ -148,6 +157,9 @@ def _start(state: Launch, chain: dict[str, float]) -> None:
         if now.name == "done":  # by another run in the same store
             del state.waiting[job.key]
             state.display.finished(job, store)
+        elif now.name == "cancelled":
+            del state.waiting[job.key]
+            _give_up(state, job, now.reason)
         elif now.name != "running":
             del state.waiting[job.key]
             state.running[job.key] = _process(state, job)
