@@ -8,7 +8,7 @@ from mae_bench.core.slurm import Slurm
 from mae_bench.suite.launch.slurm.queue import job_name as name_in_queue
 from mae_bench.suite.launch.slurm.script import Asked
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.status import job_name
+from mae_bench.suite.wording import job_name
 
 
 def asked_by(job: Job, ground: Ground, store_id: str) -> Asked:

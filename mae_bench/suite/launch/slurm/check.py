@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.files import write_json
-from mae_bench.core.recipe import Framework
 from mae_bench.core.slurm import Slurm
 from mae_bench.suite.launch.slurm.asked import interpreter
 from mae_bench.suite.launch.slurm.queue import job_name
@@ -61,6 +60,12 @@ class Check:
         found = self.found
         return [] if found is None else list(found["problems"])
 
+    @property
+    def place(self) -> str:
+        """The machine that was looked at, and its GPUs."""
+        found = self.found or {}
+        return ", ".join(filter(None, [found.get("host"), found.get("gpus")]))
+
     def prepare(self) -> Path:
         """Write what is wanted, clear an earlier answer and return the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ def check_of(ground: Ground) -> Check | None:
     slurm = ground.site.slurm.common
     if not slurm.check_worker:
         return None
-    names: list[Framework] = ["torch"]
+    names = ["torch"]
     for job in ground.plan.jobs:
         if job.recipe.resources.framework not in names and job.key not in ground.blocked:
             names.append(job.recipe.resources.framework)

@@ -34,6 +34,8 @@ class Graph:
     """Keys whose folders this run made ready; from then on their attempts count."""
     without_room: int = 0
     """Jobs that the cluster's limits, or ours, keep out of the queue for now."""
+    full: str = ""
+    """Which limit."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def submit_missing(graph: Graph) -> list[Job]:
     there is no room for are counted in `without_room`; those that it will not take have failed.
     """
     if not _missing(graph):
+        graph.without_room = 0
         return []
     with turn_to_submit(graph) as turn:
         store_id = make_store_id(graph.ground.store.root)
@@ -93,11 +96,10 @@ def submit_missing(graph: Graph) -> list[Job]:
         graph.without_room = 0
         batch = Batch(graph, turn, store_id, {one.id for one in jobs})
         try:
-            if missing:
-                _submit_check(batch)
-            for job in missing:
+            for job in missing if _submit_check(batch) else ():
                 _submit_one(batch, job)
-        except Full:
+        except Full as full:
+            graph.full = str(full)
             graph.without_room = len([job for job in missing if job.key not in graph.ids])
     return [job for job in missing if job.key in graph.ids]
 
@@ -124,16 +126,22 @@ def _missing(graph: Graph) -> list[Job]:
     ]
 
 
-def _submit_check(batch: Batch) -> None:
-    """Submit the look at a worker if there is one to be done, and it is not in the queue."""
+def _submit_check(batch: Batch) -> bool:
+    """Have a worker looked at if that is still to be done; return whether jobs may follow."""
     graph, check = batch.graph, batch.graph.check
     if check is None or check.key in graph.ids:
-        return
+        return True
     if check.passed:
         graph.check = None
-        return
-    asked = check.asked(batch.store_id)
-    graph.ids[check.key] = _place(batch, asked, check.prepare(), ())
+        return True
+    try:
+        asked = check.asked(batch.store_id)
+        graph.ids[check.key] = _place(batch, asked, check.prepare(), ())
+    except Rejected as error:
+        refused = f"failed: sbatch refused the look at a worker: {error}"
+        graph.failed |= dict.fromkeys((job.key for job in _missing(graph)), refused)
+        return False
+    return True
 
 
 def _submit_one(batch: Batch, job: Job) -> None:

@@ -7,8 +7,10 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mae_bench.core.slurm import Slurm
+from mae_bench.suite.store import LOG
 
 SBATCH = "job.sbatch"
 LAUNCH = """\
@@ -16,10 +18,12 @@ export MAE_BENCH_NODES=$SLURM_NNODES MAE_BENCH_NODE=$SLURM_NODEID
 export MAE_BENCH_START=slurm/$SLURM_JOB_ID/${SLURM_RESTART_COUNT:-0}
 exec "$@\""""
 BODY = """
-unset MAE_BENCH_ATTEMPT MAE_BENCH_PARENT
+{output}unset MAE_BENCH_ATTEMPT MAE_BENCH_PARENT
 job() {{ scontrol show job -o "$SLURM_JOB_ID"; }}
 # At the end of its time, a job that could not save itself is started again by hand.
-over() {{ case $(job) in *Reason=TimeLimit*) [ -d attempts ] && scontrol requeue "$SLURM_JOB_ID" ;; esac; }}
+over() {{
+  case $(job) in *Reason=TimeLimit*) [ -d attempts ] && scontrol requeue "$SLURM_JOB_ID" ;; esac
+}}
 # This shell outlives signals, to ask for the next start of a job that was told to stop.
 trap over TERM
 trap : USR2
@@ -61,22 +65,32 @@ class Asked:
     """What each node starts, in the job's folder."""
 
 
-def script(asked: Asked) -> str:
-    """Return the text of the job's sbatch file."""
+def script(asked: Asked, folder: Path) -> str:
+    """Return the text of the sbatch file of a job in that folder."""
     slurm = asked.slurm
+    output = output_in(folder)
     cpus = asked.gpus * slurm.cpus_per_gpu
     command = [*shlex.split(slurm.container), *asked.command]
     body = BODY.format(
+        output="" if output == LOG else f"exec >>{LOG} 2>&1\n",
         setup="".join(f"{line}\n" for line in slurm.setup),
         options=f"--cpus-per-task={cpus} " if cpus else "",  # srun does not take sbatch's
         launch=LAUNCH,
         command=shlex.join(command),
     )
     head = ["#!/bin/bash", f"# mae-bench: {json.dumps(asked.label)}"]
-    return "\n".join([*head, *(f"#SBATCH {option}" for option in options(asked)), body])
+    return "\n".join([*head, *(f"#SBATCH {option}" for option in options(asked, output)), body])
 
 
-def options(asked: Asked) -> Sequence[str]:
+def output_in(folder: Path) -> str:
+    """Return where SLURM writes what a job in that folder prints, its own words with it.
+
+    It takes signs of the whole path for the job's number and name; there, only the job writes.
+    """
+    return "/dev/null" if set("%\\") & set(str(folder.resolve())) else LOG
+
+
+def options(asked: Asked, output: str) -> Sequence[str]:
     """Return the options of sbatch that stand in the file."""
     slurm = asked.slurm
     cpus = asked.gpus * slurm.cpus_per_gpu
@@ -92,7 +106,7 @@ def options(asked: Asked) -> Sequence[str]:
     }
     return [
         f"--job-name={asked.name}",
-        "--output=log.txt",
+        f"--output={output}",
         "--open-mode=append",
         "--requeue",
         f"--signal=USR2@{slurm.notice_s}",

@@ -53,7 +53,7 @@ def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) ->
     `known` are the ids in the queue before. Raises Full, Rejected, or Unanswered where nobody
     knows whether it was accepted: then the queue has to be asked before it is sent again.
     """
-    write_bytes(folder / SBATCH, script(asked).encode())
+    write_bytes(folder / SBATCH, script(asked, folder).encode())
     command = ["sbatch", "--parsable"]
     if after:
         command += [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
