@@ -1,6 +1,5 @@
 """Submits what is missing of a suite to SLURM, parents first, one submitter at a time."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from mae_bench.suite.launch.slurm.asked import asked_by, compute_by
 from mae_bench.suite.launch.slurm.check import Check, check_of
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key, look, make_store_id
 from mae_bench.suite.launch.slurm.script import Asked
-from mae_bench.suite.launch.slurm.submission import LOST_S, Full, Rejected, submit
+from mae_bench.suite.launch.slurm.submission import Full, Rejected, await_lost, submit
 from mae_bench.suite.preflight import Ground
 
 SUBMITTING = "submitting"
@@ -73,7 +72,7 @@ def turn_to_submit(graph: Graph) -> Iterator[Turn]:
     try:
         with beating(turn):
             if last is not None and last.ended is None:
-                time.sleep(LOST_S)
+                await_lost()
             yield turn
     finally:
         turn.end("done")

@@ -45,7 +45,7 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     return run.graph.failed
 
 
-def detach(ground: Ground, display: Display) -> dict[str, str]:
+def detach(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """Submit what is missing and return why each job that is not in the queue is not.
 
     Waits for SLURM to answer and for another run that submits, not for room in the queue.

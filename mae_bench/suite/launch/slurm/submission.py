@@ -69,6 +69,11 @@ def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) ->
     return found
 
 
+def await_lost() -> None:
+    """Return when a job that another process submitted, and did not live to note, is in sight."""
+    time.sleep(LOST_S)
+
+
 def last_submission(folder: Path) -> Submission | None:
     """Return what was noted of the job's last submission, None without one."""
     try:
