@@ -2,19 +2,31 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
-from mae_bench.suite.display import Bars, Lines
-from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
+from mae_bench.suite.display import Bars, Display, Lines
+from mae_bench.suite.launch.local import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
+
+On = Literal["local", "slurm"]
+Launcher = Callable[[Ground, Display, int], dict[str, str]]
+"""Runs what is not done; returns why each job without a result has none, by key."""
+LAUNCHERS = {
+    "local": "mae_bench.suite.launch.local:launch",
+    "slurm": "mae_bench.suite.launch.slurm.launch:launch",
+    "detached": "mae_bench.suite.launch.slurm.launch:detach",
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,12 @@ class RunOptions:
     filters: Filters = field(default_factory=Filters)
     dry_run: bool = False
     """Only print what would be done and what it costs, as `mae-bench plan` does."""
+    on: On = "local"
+    """Where jobs run: local, on this machine, or slurm, as site.toml's [slurm] says."""
+    detach: bool = False
+    """With --on slurm: submit what is missing and end, instead of following it."""
     parallel: int = 0
-    """Jobs at once; 0: one for each GPU, or for each CPU core up to four."""
+    """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -62,18 +78,20 @@ def run(words: list[str]) -> int:
 
         print_bill(ground.plan.name, bill(part, Wishes()), Price())
         return OK
+    if options.detach and options.on == "local":
+        raise ValueError("--detach needs a scheduler that keeps the jobs: --on slurm")
     compute = ground.site.compute
-    most = default_parallel(compute.gpus)
-    if num_gpus() and options.parallel > most:
-        raise ValueError(
-            f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
-            f"{num_gpus()}, enough for {most}"
-        )
-    code = prepared(part) or enough_gpus(compute)
+    if options.on == "local":
+        check_parallel(options.parallel, compute)
+    code = prepared(part)
+    if code == OK and options.on == "local":
+        code = enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(part, options.parallel or most)
-    write_tables(ground, options.results)
+    way = "detached" if options.detach else options.on
+    failed = run_jobs(part, options.parallel or default_parallel(compute.gpus), way)
+    if not options.detach:
+        write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")
     return FAILED if failed else OK
@@ -87,6 +105,16 @@ def report(words: list[str]) -> int:
         survey(named_suite(options.suite, site.store, options.tier), site), options.results
     )
     return OK
+
+
+def check_parallel(parallel: int, compute: Compute) -> None:
+    """Raise ValueError if this machine's GPUs are too few for so many jobs at once."""
+    most = default_parallel(compute.gpus)
+    if num_gpus() and parallel > most:
+        raise ValueError(
+            f"--parallel {parallel} jobs of {compute.gpus} GPUs: this machine has {num_gpus()}, "
+            f"enough for {most}"
+        )
 
 
 def enough_gpus(compute: Compute) -> int:
@@ -108,13 +136,18 @@ def prepared(ground: Ground) -> int:
     return OK
 
 
-def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
-    """Run what is not done, showing progress; return why jobs have no result, by key."""
+def run_jobs(ground: Ground, parallel: int, way: str = "local") -> dict[str, str]:
+    """Run what is not done, showing progress; return why jobs have no result, by key.
+
+    `way` is one of LAUNCHERS.
+    """
     states = Counter(ground.store.result(job) is not None for job in ground.plan.jobs)
     total, done = len(ground.plan.jobs), states[True]
     print(f"{ground.plan.name}: {total} jobs, {done} cached, store {ground.store.root}")
     if done == total:
         return {}
+    module, _, name = LAUNCHERS[way].partition(":")
+    launch: Launcher = getattr(import_module(module), name)
     console = Console()
     if console.is_terminal:
         with Bars(total, done, console) as bars:

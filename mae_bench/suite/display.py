@@ -37,6 +37,12 @@ class Display(Protocol):
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
+    def waiting(self, job: Job, reason: str) -> None:
+        """Another process runs a job."""
+
+    def note(self, line: str) -> None:
+        """Something happened that concerns the whole run."""
+
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Called a few times a second with the running jobs and the seconds left of each."""
 
@@ -71,6 +77,14 @@ class Lines:
     def blocked(self, job: Job, reason: str) -> None:
         """Write why."""
         self.write(f"blocked   {job_name(job)}: {reason}")
+
+    def waiting(self, job: Job, reason: str) -> None:
+        """Write who runs it."""
+        self.write(f"waiting   {job_name(job)}: {reason}")
+
+    def note(self, line: str) -> None:
+        """Write the line."""
+        self.write(line)
 
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Write progress twice a minute."""
