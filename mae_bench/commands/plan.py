@@ -14,8 +14,10 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.cost.bill import Bill, Line, Wishes, bill
 from mae_bench.suite.cost.disk import size
+from mae_bench.suite.launch import On, queue_of
+from mae_bench.suite.launch.queue import QueueEntry, Unanswered
 from mae_bench.suite.narrow import Filters, part_of
-from mae_bench.suite.preflight import survey
+from mae_bench.suite.preflight import Ground, survey
 from mae_bench.suite.presets import named_suite
 
 WIDE = 140
@@ -51,8 +53,10 @@ class PlanOptions:
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     filters: Filters = field(default_factory=Filters)
+    on: On = "local"
+    """Where the jobs would run: slurm gives each the nodes and GPUs that site.toml says."""
     gpus: int = 0
-    """GPUs that the suite's jobs share; 0: those of this machine."""
+    """GPUs that the suite's jobs share; 0: those of this machine, or of the widest job."""
     gpu_kind: str = ""
     """A kind of GPU, such as H200, that hours are given for; default: this machine's."""
     calibrate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -84,12 +88,22 @@ def plan(words: list[str]) -> int:
         if code != OK:
             return code
         calibrate(ground, lambda line: print(line, file=sys.stderr, flush=True))
-    found = bill(ground, Wishes(options.gpus, options.gpu_kind))
+    wishes = Wishes(options.gpus, options.gpu_kind, options.on)
+    found = bill(ground, wishes, asked_queue(ground))
     if options.as_json:
         print(json.dumps(told(found, options.price), indent=2, allow_nan=False))
     else:
         print_bill(ground.plan.name, found, options.price)
     return OK
+
+
+def asked_queue(ground: Ground) -> dict[str, QueueEntry]:
+    """Return the suite's jobs in a scheduler's queue, none after a warning if it does not say."""
+    try:
+        return queue_of(ground.site, ground.store)
+    except Unanswered as error:
+        print(f"mae-bench: what is queued is not known: {error}", file=sys.stderr)
+        return {}
 
 
 def print_bill(name: str, found: Bill, price: Price) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -14,12 +13,12 @@ from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
 from mae_bench.suite.display import Bars, Display, Lines
+from mae_bench.suite.launch import On
 from mae_bench.suite.launch.local import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
 
-On = Literal["local", "slurm"]
 Launcher = Callable[[Ground, Display, int], dict[str, str]]
 """Runs what is not done; returns why each job without a result has none, by key."""
 LAUNCHERS = {
@@ -73,10 +72,10 @@ def run(words: list[str]) -> int:
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
     part = part_of(ground, options.filters)
     if options.dry_run:
-        from mae_bench.commands.plan import Price, print_bill
+        from mae_bench.commands.plan import Price, asked_queue, print_bill
         from mae_bench.suite.cost.bill import Wishes, bill
 
-        print_bill(ground.plan.name, bill(part, Wishes()), Price())
+        print_bill(ground.plan.name, bill(part, Wishes(on=options.on), asked_queue(part)), Price())
         return OK
     if options.detach and options.on == "local":
         raise ValueError("--detach needs a scheduler that keeps the jobs: --on slurm")
