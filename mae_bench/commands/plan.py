@@ -152,7 +152,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     yield f"{name}: {_jobs(len(found.lines))}: " + ", ".join(
         f"{count} {state}" for state, count in states.items()
     )
-    hours, more = found.gpu_hours(blocked=False), found.gpu_hours(blocked=True)
+    hours, more = found.gpu_hours, found.blocked_gpu_hours
     blocked = f"; {hours_text(more)} more are blocked" if more else ""
     device = f"{found.device.name} ({found.device.why})"
     yield f"  time    {hours_text(hours)} of one {device}{blocked}"
@@ -169,7 +169,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
 
 def told(found: Bill, price: Price) -> dict[str, Any]:
     """Return all of it, JSON-ready; times in hours, room in bytes."""
-    hours = found.gpu_hours(blocked=False)
+    hours = found.gpu_hours
     return {
         "device": {
             "name": found.device.name,
@@ -177,7 +177,7 @@ def told(found: Bill, price: Price) -> dict[str, Any]:
             "count": found.devices,
         },
         "gpu_hours": hours,
-        "blocked_gpu_hours": found.gpu_hours(blocked=True),
+        "blocked_gpu_hours": found.blocked_gpu_hours,
         "wall_hours": found.wall_hours,
         "whole_wall_hours": found.whole_wall_hours,
         "disk": {"needed_bytes": round(found.room.needed), "free_bytes": found.room.free},

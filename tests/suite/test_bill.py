@@ -74,20 +74,20 @@ def test_every_job_has_the_state_that_its_folder_shows(ground):
 def test_sums_are_those_of_the_lines_and_leave_out_what_is_blocked(ground):
     before = bill(ground, Wishes(8, "V100"))
     able = [line for line in before.lines if line.state != "blocked"]
-    assert before.gpu_hours(blocked=False) == pytest.approx(sum(line.gpu_hours for line in able))
+    assert before.gpu_hours == pytest.approx(sum(line.gpu_hours for line in able))
     first = job_of(ground, "MAE ViT-L", "mae")
     finish(ground.store, first)
     after = bill(ground, Wishes(8, "V100"))
-    saved = before.gpu_hours(blocked=False) - after.gpu_hours(blocked=False)
+    saved = before.gpu_hours - after.gpu_hours
     assert saved == pytest.approx(2 * 42 * 64, rel=1e-4)
-    assert after.gpu_hours(blocked=True) == before.gpu_hours(blocked=True) > 0
+    assert after.blocked_gpu_hours == before.blocked_gpu_hours > 0
 
 
 def test_more_devices_shorten_the_wall_down_to_the_longest_chain(ground):
     walls = [bill(ground, Wishes(n, "V100")).wall_hours for n in (1, 8, 64, 1000)]
     assert walls == sorted(walls, reverse=True)
     one = bill(ground, Wishes(1, "V100"))
-    assert walls[0] == pytest.approx(one.gpu_hours(blocked=False))
+    assert walls[0] == pytest.approx(one.gpu_hours)
     mae, *tasks = (line for line in one.lines if line.job.row == "MAE ViT-H")
     able = [line.hours for line in tasks if line.state != "blocked"]
     assert walls[-1] == pytest.approx(mae.hours + max(able))
@@ -133,7 +133,7 @@ def test_money_and_energy_are_shown_when_asked_for_and_say_what_they_assume(grou
     assert "kWh" not in plain
     assert "EUR" not in plain
     asked = "\n".join(sums("full", found, Price(2.5, "CHF", energy=True)))
-    hours = found.gpu_hours(blocked=False)
+    hours = found.gpu_hours
     assert f"{hours * 2.5:,.2f} CHF" in asked
     assert f"{hours * 0.7:,.1f} kWh" in asked
     assert "assumed: the board power of H200" in asked
@@ -156,7 +156,7 @@ def test_measured_power_comes_before_the_data_sheets(ground):
 def test_json_tells_the_same(ground):
     found = bill(ground, Wishes(8, "H200"))
     content = json.loads(json.dumps(told(found, Price(2.0))))
-    assert content["gpu_hours"] == found.gpu_hours(blocked=False)
+    assert content["gpu_hours"] == found.gpu_hours
     assert content["price"]["total"] == pytest.approx(2 * content["gpu_hours"])
     assert content["device"] == {"name": "H200", "why": "asked for", "count": 8}
     assert len(content["jobs"]) == 63

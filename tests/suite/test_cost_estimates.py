@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 def on(kind):
-    return chosen_device(kind, [], on_cpu=False)
+    return chosen_device(kind, [], demo_data=None)
 
 
 def random(arch):
@@ -161,15 +161,15 @@ def test_what_was_calibrated_counts_before_what_was_published_and_after_what_was
 
 def test_a_store_tells_its_device_where_the_machine_has_no_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert chosen_device("", [], on_cpu=False).name == "A100"
-    assert chosen_device("", [], on_cpu=True).name == cpu_name()
+    assert chosen_device("", [], demo_data=None).name == "A100"
+    assert chosen_device("", [], demo_data=DemoData()).name == cpu_name()
     for seed in (0, 1):
         finished(tmp_path, Job("M", MAE(), seed, "d"), 1.0, "NVIDIA H100 80GB HBM3")
     finished(tmp_path, Job("M", MAE(), 2, "d"), 1.0, "a processor")
-    found = chosen_device("", read_samples(tmp_path), on_cpu=True)
+    found = chosen_device("", read_samples(tmp_path), demo_data=DemoData())
     assert (found.name, found.kind.name) == ("NVIDIA H100 80GB HBM3", "H100")
     with pytest.raises(ValueError, match=r"--gpu-kind must be one of B200, H200, .* got 'H900'"):
-        chosen_device("H900", [], on_cpu=False)
+        chosen_device("H900", [], demo_data=None)
 
 
 def test_fields_of_a_result_are_read_as_the_recipe_had_them(tmp_path):

@@ -19,12 +19,19 @@ from mae_bench.suite.launch.queue import QueueEntry
 from mae_bench.suite.preflight import Ground
 
 State = Literal[
-    "cached", "running", "queued", "blocked", "failed before", "cancelled", "continues", "to run"
+    "cached",
+    "running",
+    "queued",
+    "blocked",
+    "failed before",
+    "cancelled before",
+    "continues",
+    "to run",
 ]
 STATES: Mapping[str, State] = {
     "running": "running",
     "failed": "failed before",
-    "cancelled": "cancelled",
+    "cancelled": "cancelled before",
     "partial": "continues",
 }
 
@@ -77,9 +84,15 @@ class Bill:
     """The same if none were blocked."""
     room: Room
 
-    def gpu_hours(self, *, blocked: bool) -> float:
-        """Return the hours left of the jobs that are blocked, or of those that are not."""
-        return sum(line.gpu_hours for line in self.lines if (line.state == "blocked") == blocked)
+    @property
+    def gpu_hours(self) -> float:
+        """The hours of one device that are left of the jobs that can run."""
+        return sum(line.gpu_hours for line in self.lines if line.state != "blocked")
+
+    @property
+    def blocked_gpu_hours(self) -> float:
+        """The same of those that are blocked."""
+        return sum(line.gpu_hours for line in self.lines if line.state == "blocked")
 
     @property
     def kwh(self) -> float:
@@ -105,7 +118,7 @@ def bill(ground: Ground, wishes: Wishes, queue: Mapping[str, QueueEntry] | None 
     `queue` holds what a scheduler has of its jobs, by key.
     """
     samples = read_samples(ground.store.root)
-    device = chosen_device(wishes.gpu_kind, samples, ground.plan.demo_data is not None)
+    device = chosen_device(wishes.gpu_kind, samples, ground.plan.demo_data)
     known = estimates(ground.plan, samples, device)
     look = _Look(ground, wishes.on, queue or {}, samples, device)
     lines = tuple(_line(look, job, known[job.key]) for job in ground.plan.jobs)
