@@ -156,10 +156,10 @@ def run_jobs(ground: Ground, parallel: int, way: str = "local") -> dict[str, str
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import write_report
+    from mae_bench.report.kept import report_of
 
     folder = results / ground.plan.name
-    report = write_report(ground.plan, ground.store, folder, ground.blocked)
+    report = report_of(ground.plan, ground.store, folder, ground.blocked)
     print()
     print(report.main_table)
     print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
 from mae_bench.report.frame import job_frame, long_frame
+from mae_bench.report.kept import Report
 from mae_bench.report.leaderboard import GROUP, leaderboard
 from mae_bench.report.notes import EXPLANATION, holes, notes, surroundings
 from mae_bench.report.page import Content, caption, page
@@ -34,15 +34,6 @@ FIGURES = ("reconstructions", "partial", "detections", "segmentations")
 SCHEMA = 1
 OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
 """What leaderboard.json says of each number of a cell."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was written, and what of it a terminal shows."""
-
-    paths: tuple[Path, ...]
-    main_table: str
-    """Aligned text."""
 
 
 def write_report(
