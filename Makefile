@@ -7,11 +7,15 @@ STAMP := $(VENV)/.installed
 SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint unit benchmarks venv lock clean-venv
+SLURM = munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins \
+  slurmdbd slurm-wlm-mysql-plugin mariadb-server
+
+.PHONY: help demo test test-slurm lint unit benchmarks venv lock clean-venv
 
 help:
 	@echo "make demo   install into .venv and run the demo suite to its leaderboard"
 	@echo "make test   install into .venv, check style, types and layers, run all tests"
+	@echo "make test-slurm  the tests on a SLURM cluster that they start (root; installs Debian's SLURM)"
 	@echo "make lint   the checks without the tests"
 	@echo "make unit   the tests without the checks"
 	@echo "make benchmarks  the speed figures that this machine can give"
@@ -31,6 +35,14 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# One after the other: they share a cluster, and watch what happens when.
+test-slurm: $(STAMP)
+	@{ command -v sbatch && command -v slurmdbd && command -v mariadbd; } >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "SLURM is not installed, and only root can install it"; exit 1; }; \
+	  apt-get update --quiet --quiet; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(SLURM); }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/all.py

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.cost.bill import Bill, Line, Wishes, bill
 from mae_bench.suite.cost.disk import size
-from mae_bench.suite.preflight import survey
+from mae_bench.suite.launch import On, queue_of
+from mae_bench.suite.launch.queue import QueueEntry, Unanswered
+from mae_bench.suite.narrow import Filters, part_of
+from mae_bench.suite.preflight import Ground, survey
 from mae_bench.suite.presets import named_suite
 
 WIDE = 140
@@ -21,6 +25,8 @@ WIDE = 140
 SHORT_KEY = 8
 HEADINGS = ("job", "encoder", "recipe", "seed", "state", "GPUs", "time", "from")
 ALIGN = "lllrlrrl"
+CUT, LEAST = (7, 1, 2), 10
+"""Columns whose texts may be cut, first to last, and to how many characters at least."""
 NEEDS, BLOCKED_TOO = "their encoder's job is blocked too", ", which is blocked"
 LEGEND = 12
 """Most sources of hours that are listed below the table."""
@@ -46,8 +52,11 @@ class PlanOptions:
     """A preset (demo, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
+    on: On = "local"
+    """Where the jobs would run: slurm gives each the nodes and GPUs that site.toml says."""
     gpus: int = 0
-    """GPUs that the suite's jobs share; 0: those of this machine."""
+    """GPUs that the suite's jobs share; 0: those of this machine, or of the widest job."""
     gpu_kind: str = ""
     """A kind of GPU, such as H200, that hours are given for; default: this machine's."""
     calibrate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -69,17 +78,32 @@ def plan(words: list[str]) -> int:
             f"--price-per-gpu-hour must be >= 0, got {options.price.price_per_gpu_hour}"
         )
     site = options.place.read()
-    ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    whole = survey(named_suite(options.suite, site.store, options.tier), site)
+    ground = part_of(whole, options.filters)
     if options.calibrate:
+        from mae_bench.commands.run import prepared
         from mae_bench.suite.cost.calibration import calibrate
 
-        calibrate(ground, print)
-    found = bill(ground, Wishes(options.gpus, options.gpu_kind))
+        code = prepared(ground)
+        if code != OK:
+            return code
+        calibrate(ground, lambda line: print(line, file=sys.stderr, flush=True))
+    wishes = Wishes(options.gpus, options.gpu_kind, options.on)
+    found = bill(ground, wishes, asked_queue(ground))
     if options.as_json:
         print(json.dumps(told(found, options.price), indent=2, allow_nan=False))
     else:
         print_bill(ground.plan.name, found, options.price)
     return OK
+
+
+def asked_queue(ground: Ground) -> dict[str, QueueEntry]:
+    """Return the suite's jobs in a scheduler's queue, none after a warning if it does not say."""
+    try:
+        return queue_of(ground.site, ground.store)
+    except Unanswered as error:
+        print(f"mae-bench: what is queued is not known: {error}", file=sys.stderr)
+        return {}
 
 
 def print_bill(name: str, found: Bill, price: Price) -> None:
@@ -93,11 +117,10 @@ def table(found: Bill, width: int) -> Iterator[str]:
     wide = width >= WIDE
     rows = [HEADINGS, *(_cells(line, wide) for line in found.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    rest = width - sum(widths) - 2 * (len(widths) - 1)
-    if rest < 0:  # the encoder's label and the source are for people and can be cut
-        widths[-1] = max(10, widths[-1] + rest)
-        rest = min(0, width - sum(widths) - 2 * (len(widths) - 1))
-        widths[1] = max(10, widths[1] + rest)
+    for column in CUT:
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        if over > 0:
+            widths[column] = max(LEAST, widths[column] - over)
     for row in rows:
         cut = [_cut(text, places) for text, places in zip(row, widths, strict=True)]
         sides = zip(cut, widths, ALIGN, strict=True)
@@ -129,7 +152,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     yield f"{name}: {_jobs(len(found.lines))}: " + ", ".join(
         f"{count} {state}" for state, count in states.items()
     )
-    hours, more = found.gpu_hours(blocked=False), found.gpu_hours(blocked=True)
+    hours, more = found.gpu_hours, found.blocked_gpu_hours
     blocked = f"; {hours_text(more)} more are blocked" if more else ""
     device = f"{found.device.name} ({found.device.why})"
     yield f"  time    {hours_text(hours)} of one {device}{blocked}"
@@ -146,7 +169,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
 
 def told(found: Bill, price: Price) -> dict[str, Any]:
     """Return all of it, JSON-ready; times in hours, room in bytes."""
-    hours = found.gpu_hours(blocked=False)
+    hours = found.gpu_hours
     return {
         "device": {
             "name": found.device.name,
@@ -154,7 +177,7 @@ def told(found: Bill, price: Price) -> dict[str, Any]:
             "count": found.devices,
         },
         "gpu_hours": hours,
-        "blocked_gpu_hours": found.gpu_hours(blocked=True),
+        "blocked_gpu_hours": found.blocked_gpu_hours,
         "wall_hours": found.wall_hours,
         "whole_wall_hours": found.whole_wall_hours,
         "disk": {"needed_bytes": round(found.room.needed), "free_bytes": found.room.free},

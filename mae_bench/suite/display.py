@@ -31,6 +31,9 @@ class Display(Protocol):
     def failed(self, job: Job, reason: str, log: Path) -> None:
         """A job ended without a result."""
 
+    def cancelled(self, job: Job, reason: str) -> None:
+        """A person ended the job."""
+
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
@@ -39,6 +42,9 @@ class Display(Protocol):
 
     def saving(self, jobs: Sequence[Job], seconds: float) -> None:
         """The run was interrupted, and its jobs have so many seconds to save themselves."""
+
+    def note(self, line: str) -> None:
+        """Something happened that concerns the whole run."""
 
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Called a few times a second with the running jobs and the seconds left of each."""
@@ -67,6 +73,10 @@ class Lines:
         """Write why, and where to read more."""
         self.write(f"FAILED    {job_name(job)}: {reason}  (log: {log})")
 
+    def cancelled(self, job: Job, reason: str) -> None:
+        """Write who ended it."""
+        self.write(f"cancelled {job_name(job)}: {reason}")
+
     def blocked(self, job: Job, reason: str) -> None:
         """Write why."""
         self.write(f"blocked   {job_name(job)}: {reason}")
@@ -81,6 +91,10 @@ class Lines:
         self.write(
             f"stopping  {names}: saving, {seconds:.0f} s at most; further signals are ignored"
         )
+
+    def note(self, line: str) -> None:
+        """Write the line."""
+        self.write(line)
 
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Write progress twice a minute."""

@@ -13,13 +13,15 @@ from mae_bench.core.demo_data import DemoData
 from mae_bench.core.recipe import Recipe, Scalar, build, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.suite.encoders import find_encoder, spec_in
-from mae_bench.suite.tier import Tier
+from mae_bench.suite.tier import FULL, Tier
 
 log = logging.getLogger(__name__)
 
 Size = Literal["published", "demo"]
 ROW_KEYS = ("recipe", "checkpoint", "arch", "origin", "size", "seeds", "own")
 """What an encoder's table may hold beside the fields of its recipe."""
+NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
+"""Suites' names, which name folders."""
 SUITE_KEYS = ("name", "seeds", "encoders", "tasks", "tiers")
 COLUMN_KEYS = ("recipe", "size", "seeds")
 
@@ -73,10 +75,12 @@ class Suite:
     """Where given, data sets that the site does not name are made with these sizes."""
     tiers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a cheaper or dearer variant -> recipe -> fields that it has there."""
+    tier: str = FULL
+    """Which of its variants this is; others are called SUITE-TIER."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
-            raise ValueError(f"suite.name must match [a-z0-9][a-z0-9_-]*, got {self.name!r}")
+        if not re.fullmatch(NAME, self.name):
+            raise ValueError(f"suite.name must match {NAME}, got {self.name!r}")
         if not self.rows or not self.columns:
             raise ValueError(f"suite {self.name} needs at least one encoder and one task")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

@@ -15,8 +15,9 @@ from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.table import Cell, Table, escaped, markdown, plain
 from mae_bench.report.write import command, write_report
 from mae_bench.suite.plan import plan
-from mae_bench.suite.presets import smoke
+from mae_bench.suite.presets import full, smoke
 from mae_bench.suite.suite import Column, made_row
+from mae_bench.suite.tiers import at_tier
 
 LINEAR, COCO = "imagenet_linear", "coco_vitdet"
 NASTY = "<script>alert(1)</script> | *x* `y`"
@@ -39,15 +40,15 @@ class Elements(HTMLParser):
 
 
 def test_all_files_are_written_and_nothing_is_left_beside(filled: Any, tmp_path: Path) -> None:
-    paths = write_report(filled.plan, filled.store, tmp_path / "out")
+    paths = write_report(filled.plan, filled.store, tmp_path / "out").paths
     names = ["leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html"]
     assert [path.name for path in paths] == [*names, "long.csv"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(paths)
 
 
 def test_the_same_store_gives_the_same_bytes(filled: Any, tmp_path: Path) -> None:
-    one = write_report(filled.plan, filled.store, tmp_path / "one")
-    other = write_report(filled.plan, filled.store, tmp_path / "other")
+    one = write_report(filled.plan, filled.store, tmp_path / "one").paths
+    other = write_report(filled.plan, filled.store, tmp_path / "other").paths
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 
@@ -162,7 +163,7 @@ def test_pictures_of_the_mae_row_are_copied_and_stale_ones_deleted(
     stale = tmp_path / "figures" / "segmentations.png"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier run")
-    paths = write_report(filled.plan, filled.store, tmp_path)
+    paths = write_report(filled.plan, filled.store, tmp_path).paths
     assert paths[-1] == tmp_path / "figures" / "detections.png"
     assert paths[-1].read_bytes() == b"mae"
     assert not stale.exists()
@@ -176,13 +177,15 @@ def test_pictures_of_a_job_without_a_result_are_not_shown(filled: Any, tmp_path:
     (folder / "result.json").unlink()
     (folder / "figures").mkdir()
     (folder / "figures" / "detections.png").write_bytes(b"half")
-    paths = write_report(filled.plan, filled.store, tmp_path)
+    paths = write_report(filled.plan, filled.store, tmp_path).paths
     assert not [path for path in paths if path.suffix == ".png"]
 
 
 def test_the_command_names_a_preset_only_if_it_is_that_preset(filled: Any) -> None:
     assert command(plan(smoke(), {})) == "mae-bench run --suite smoke"
     assert command(filled.plan) == "mae-bench run --suite trial.toml"
+    lite = plan(at_tier(full(), "lite"), {})
+    assert command(lite) == "mae-bench run --suite full --tier lite"
 
 
 def test_the_terminal_table_is_aligned_and_stars_the_best() -> None:

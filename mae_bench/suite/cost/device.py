@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mae_bench.core.demo_data import DemoData
 from mae_bench.kit.gpus import KINDS, GpuKind, cpu_name, gpu_name, kind_of, visible_gpus
 from mae_bench.suite.cost.samples import Sample
 
@@ -29,11 +30,11 @@ class Device:
         return name == self.name or (self.kind is not None and kind_of(name) == self.kind)
 
 
-def chosen_device(asked: str, samples: Sequence[Sample], on_cpu: bool) -> Device:
+def chosen_device(asked: str, samples: Sequence[Sample], demo_data: DemoData | None) -> Device:
     """Return the device that hours are for: asked for, here, that of most results, or any.
 
-    `on_cpu`: whether a suite without any result is one for processors. Raises ValueError for an
-    unknown GPU.
+    A suite on demo data is one for processors, where nothing else is known. Raises ValueError for
+    an unknown GPU.
     """
     if asked:
         kind = kind_of(asked)
@@ -47,7 +48,7 @@ def chosen_device(asked: str, samples: Sequence[Sample], on_cpu: bool) -> Device
     most = Counter(sample.device for sample in samples).most_common(1)
     if most:
         return Device(most[0][0], kind_of(most[0][0]), "that of most results in the store")
-    if on_cpu:
+    if demo_data is not None:
         return Device(cpu_name(), None, "this machine's")
     return Device(FALLBACK, kind_of(FALLBACK), "assumed: no GPU here; --gpu-kind names another")
 

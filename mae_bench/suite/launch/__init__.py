@@ -1,1 +1,43 @@
-"""Ways to get planned jobs executed."""
+"""Ways to get planned jobs executed, and what a scheduler's queue holds of them."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from mae_bench.core.job import Job
+from mae_bench.core.site import Site
+from mae_bench.suite.launch.queue import QueueEntry
+from mae_bench.suite.preflight import Ground
+from mae_bench.suite.store import Store
+
+On = Literal["local", "slurm"]
+
+
+def queue_of(site: Site, store: Store) -> dict[str, QueueEntry]:
+    """Return the store's jobs in the scheduler's queue by key; none where nothing was submitted.
+
+    Raises Unanswered where jobs were submitted and the scheduler does not say.
+    """
+    from mae_bench.suite.launch.slurm.queue import queued
+
+    return queued(store, site)
+
+
+def cancel(site: Site, store: Store, keys: Iterable[str]) -> dict[str, str]:
+    """Take jobs out of the scheduler's queue; return the scheduler's id of each, by key.
+
+    Running ones save themselves first. Keys that are not in the queue are left out. Raises
+    Unanswered where the scheduler does not answer.
+    """
+    from mae_bench.suite.launch.slurm.queue import take_out
+
+    return take_out(store, site, keys)
+
+
+def devices_of(job: Job, ground: Ground, on: On) -> int:
+    """Return how many devices the job would take there, over all its nodes."""
+    if on == "local":
+        return ground.site.compute.gpus if job.recipe.resources.gpus else 1
+    from mae_bench.suite.launch.slurm.asked import shape
+
+    nodes, gpus = shape(job, ground)
+    return nodes * gpus
