@@ -28,6 +28,11 @@ COMMANDS = {
         "run a suite to its leaderboard; what is done is not run again",
         "mae-bench run --suite demo",
     ),
+    "plan": Command(
+        "mae_bench.commands.plan:plan",
+        "say what a run would do and cost: jobs, hours, wall time, disk, money",
+        "mae-bench plan --suite full --tier lite --gpu-kind H200 --gpus 8",
+    ),
     "pretrain": Command(
         "mae_bench.commands.single:pretrain",
         "pretrain one encoder",

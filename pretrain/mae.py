@@ -1,12 +1,21 @@
 """Masked autoencoders (He et al. 2021): the recipe; the model is in mae_model.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Metric, Resources, require
-from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
+from mae_bench.kit.archs import ARCHS, PAPER_ARCHS, Arch
+from mae_bench.kit.work import (
+    FLOAT_BYTES,
+    Cost,
+    Work,
+    blocks_multiply_adds,
+    blocks_parameters,
+    encoder_parameters,
+)
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -28,6 +37,16 @@ class MAE(PretrainRecipe):
     resources: ClassVar[Resources] = Resources(gpus=64, hours=84.0, demo_seconds=260.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
+    published_costs: ClassVar[tuple[Cost, ...]] = (
+        Cost(
+            "vit_large_patch16",
+            hours=42.0,
+            gpus=64,
+            device="V100",
+            source="42 h on 64 V100 for 800 epochs of ViT-L (facebookresearch/mae, PRETRAIN.md)",
+            fields={"epochs": 800},
+        ),
+    )
 
     epochs: int = 1600
     warmup_epochs: int = 40
@@ -84,6 +103,49 @@ class MAE(PretrainRecipe):
             decoder_width=64,
             decoder_depth=2,
             decoder_heads=4,
+        )
+
+    @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return a published shorter schedule: 300 epochs for ViT-B, 800 for larger ones.
+
+        ViT-B: mmpretrain's 300-epoch model (83.1 fine-tuned, 83.5 after 1600). ViT-L: the paper's
+        ablations (85.4 after 800, Table 1d); ViT-H, which has no published short row, takes L's.
+        """
+        epochs = 800 if arch in PAPER_ARCHS[1:] else 300
+        return dataclasses.replace(cls.published(arch, origin), epochs=epochs)
+
+    @property
+    def training_flops(self) -> int:
+        """The FLOPs of forward and backward pass for one image, a multiply-add being two.
+
+        As the field counts them: every patch is embedded and predicted, though here only those
+        needed are; backward costs twice the forward, except that images have no gradient.
+        """
+        arch = ARCHS[self.arch]
+        patches, pixels = (self.image_size // arch.patch_size) ** 2, arch.patch_size**2 * 3
+        visible = int(patches * (1 - self.mask_ratio))
+        encoded = 1 + (patches if self.encode_mask_tokens else visible)
+        embedding = patches * pixels * arch.width
+        forward = (
+            embedding
+            + blocks_multiply_adds(encoded, arch.width, arch.depth)
+            + encoded * arch.width * self.decoder_width
+            + blocks_multiply_adds(1 + patches, self.decoder_width, self.decoder_depth)
+            + patches * self.decoder_width * pixels
+        )
+        return 6 * forward - 2 * embedding
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all epochs and of the loss on the validation images."""
+        encoder = encoder_parameters(arch, self.image_size)
+        width, pixels = self.decoder_width, arch.patch_size**2 * 3
+        decoder = blocks_parameters(width, self.decoder_depth) + width * (arch.width + pixels)
+        images = self.epochs * data["images"] + data["val_images"] / 3
+        return Work(
+            flops=float(images * self.training_flops),
+            trained=encoder + decoder,
+            left_bytes=FLOAT_BYTES * (2.0 * encoder + decoder),
         )
 
     def objective(self, data: Path) -> "MAEObjective":

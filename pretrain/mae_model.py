@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.encoder import encoder_shapes
-from mae_bench.kit.facts import blocks_multiply_adds
 from mae_bench.kit.images import View, eval_view, normalize, train_view
 from mae_bench.kit.pos_embed import sincos_pos_embed
 from mae_bench.kit.randomness import generator
@@ -138,23 +137,8 @@ class MAEObjective(VisionTransformer):
 
     @property
     def training_flops(self) -> int:
-        """Return the FLOPs of forward and backward pass for one image, a multiply-add being two.
-
-        As the field counts them: every patch is embedded and predicted, though here only those
-        needed are; backward costs twice the forward, except that images have no gradient.
-        """
-        spec, recipe = self.spec, self.recipe
-        patches, pixels = spec.grid**2, spec.patch_size**2 * 3
-        encoded = 1 + (patches if recipe.encode_mask_tokens else self.num_visible)
-        embedding = patches * pixels * spec.width
-        forward = (
-            embedding
-            + blocks_multiply_adds(encoded, spec.width, spec.depth)
-            + encoded * spec.width * recipe.decoder_width
-            + blocks_multiply_adds(1 + patches, recipe.decoder_width, recipe.decoder_depth)
-            + patches * recipe.decoder_width * pixels
-        )
-        return 6 * forward - 2 * embedding
+        """Return the FLOPs of forward and backward pass for one image, a multiply-add being two."""
+        return self.recipe.training_flops
 
     def after_step(self, progress: float) -> None:
         """Do nothing: no weights follow others in MAE."""

@@ -1,12 +1,14 @@
 """The baseline that saw no data: a freshly initialised encoder."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.files import ENCODER, append_metrics, record_facts
 from mae_bench.core.recipe import Context, Metric, Resources, require, unknown
-from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.archs import ARCHS, Arch
+from mae_bench.kit.work import FLOAT_BYTES, Work, encoder_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class RandomInit:
     dataset: ClassVar[str] = ""
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.1, demo_seconds=5.0)
+    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.01, demo_seconds=5.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = tuple(ARCHS)
 
@@ -43,6 +45,10 @@ class RandomInit:
     def demo(cls) -> Self:
         """Return the demo's encoder."""
         return dataclasses.replace(cls(), arch="vit_demo_patch8", image_size=64)
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the encoder file, which is all that there is."""
+        return Work(0.0, left_bytes=float(FLOAT_BYTES * encoder_parameters(arch, self.image_size)))
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Write the encoder file; there is nothing to measure."""

@@ -1,12 +1,21 @@
 """The from-scratch supervised baseline of the MAE paper: the recipe; see supervised_model.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mae_bench.core.recipe import Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, Arch
+from mae_bench.kit.work import (
+    FLOAT_BYTES,
+    Work,
+    encoder_multiply_adds,
+    encoder_parameters,
+    forward_flops,
+    training_flops,
+)
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
@@ -83,6 +92,18 @@ class Supervised(PretrainRecipe):
             cutmix=0.0,
             crop_scale_min=0.35,
             ema_decay=0.0,
+        )
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all epochs and of the test; averaged weights are kept beside."""
+        image = encoder_multiply_adds(arch, self.image_size)
+        parameters = encoder_parameters(arch, self.image_size) + data["classes"] * arch.width
+        return Work(
+            flops=training_flops(self.epochs * data["images"], image)
+            + forward_flops(data["val_images"], image),
+            trained=parameters,
+            frozen=parameters if self.ema_decay else 0,
+            left_bytes=2.0 * FLOAT_BYTES * parameters,
         )
 
     def objective(self, data: Path) -> "SupervisedObjective":

@@ -45,6 +45,11 @@ class Ade20kUperNet(SegmentationRecipe):
         return dataclasses.replace(cls(), **LARGER.get(arch, {}))
 
     @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return half the iterations: mmsegmentation's schedule_80k, its other one for ADE20K."""
+        return dataclasses.replace(cls.published(arch, origin), iterations=80_000)
+
+    @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: 96-pixel scenes, 64-pixel crops, narrow heads."""
         return dataclasses.replace(cls(), iterations=110, warmup_iterations=20, **DEMO)

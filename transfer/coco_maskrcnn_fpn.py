@@ -68,6 +68,16 @@ class CocoMaskRcnnFpn(DetectionRecipe):
         return recipe
 
     @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return 25 epochs, the shortest of the paper's, and 100 from random init, as there.
+
+        ViT-B pretrained by MAE: 48.1 box AP after 25 and 50.3 after 100 epochs, by one of the
+        authors (facebookresearch/mae, issue 43).
+        """
+        epochs = 100 if origin == "random_init" else 25
+        return dataclasses.replace(cls.published(arch, origin), iterations=int(epochs * EPOCH))
+
+    @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: 96-pixel scenes and narrow heads."""
         own: dict[str, Any] = {"window_size": 4, "mask_convs": 1}

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
+from mae_bench.kit.work import Cost
 from transfer.detection import DEMO, EPOCH, DetectionRecipe, require_simple_pyramid, stepped
 
 
@@ -28,6 +29,19 @@ class CocoVitDet(DetectionRecipe):
     )
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
+    published_costs: ClassVar[tuple[Cost, ...]] = tuple(
+        Cost(
+            arch,
+            hours=seconds_per_image * epochs * EPOCH / 3600,
+            gpus=64,
+            device="A100",
+            source=f"{seconds_per_image} s an image on each of 64 A100 for {arch} "
+            "(detectron2, projects/ViTDet)",
+        )
+        for arch, seconds_per_image, epochs in zip(
+            PAPER_ARCHS, (0.314, 0.603, 1.098), (100, 100, 75), strict=True
+        )
+    )
 
     milestones: tuple[int, ...] = (163889, 177546)
     """Iterations after which the learning rate falls to a tenth."""
@@ -84,6 +98,19 @@ class CocoVitDet(DetectionRecipe):
         if origin == "random_init":
             return dataclasses.replace(recipe, lr=1.6e-4, layer_decay=1.0, weight_decay=0.2)
         return recipe
+
+    @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return 50 epochs, the paper's schedule for supervised encoders (A.2), for all pretrained.
+
+        A random init keeps its length: cut as short it would flatter the others.
+        """
+        if origin == "random_init":
+            return cls.published(arch, origin)
+        short = cls.published(arch, "supervised")
+        return dataclasses.replace(
+            cls.published(arch, origin), iterations=short.iterations, milestones=short.milestones
+        )
 
     def caveat(self, arch: str, origin: str) -> str:
         """Return how the source measured that encoder otherwise; empty if it did not."""

@@ -1,14 +1,27 @@
 """What all detectors' recipes share: the fields of R-CNN on a ViT, and their checks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
 from mae_bench.core.recipe import Metric, Resources, require
+from mae_bench.kit.archs import Arch
+from mae_bench.kit.work import FLOAT_BYTES, Work, encoder_parameters, forward_flops, training_flops
+from transfer.dense_work import (
+    POSITIVE,
+    SCALES,
+    Head,
+    pyramid_multiply_adds,
+    toolbox_arch,
+    windowed_multiply_adds,
+)
 
+DETECTION_BYTES = 200
+"""Of one object in predictions.json, its mask included, roughly."""
 EPOCH = 1843.75
 """Iterations of batch 64 in one pass over COCO's 118,000 training images."""
-POSITIVE = (
+AT_LEAST_ONE = (
     "iterations",
     "batch_size",
     "pyramid_width",
@@ -92,7 +105,7 @@ class DetectionRecipe:
 
     def __post_init__(self) -> None:
         require(self, "image_size", ">= 32", self.image_size >= 32)
-        for field in POSITIVE:
+        for field in AT_LEAST_ONE:
             require(self, field, ">= 1", getattr(self, field) >= 1)
         fits = 0 <= self.warmup_iterations < self.iterations
         require(self, "warmup_iterations", f"in [0, {self.iterations})", fits)
@@ -108,6 +121,27 @@ class DetectionRecipe:
     def lr_factor(self, iteration: int) -> float:
         """Return the factor of the learning rate at an iteration counted from 0."""
         raise TypeError(f"{type(self).__name__} has no schedule")
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all iterations and of the test images."""
+        arch = toolbox_arch(arch)
+        mask_convs = int(getattr(self, "mask_convs", -1))
+        head = Head(self.pyramid_width, self.box_convs, self.box_width, mask_convs)
+        scales = getattr(self, "pyramid_scales", SCALES)
+        grid = self.image_size // arch.patch_size
+        image = windowed_multiply_adds(arch, self.image_size, self.window_size)
+        image += pyramid_multiply_adds(grid, scales, self.pyramid_width)
+        learned = head.multiply_adds(self.roi_samples, POSITIVE * self.roi_samples)
+        found = head.multiply_adds(self.rpn_proposals, self.detections_per_image)
+        tests = data["val_images"]
+        parameters = encoder_parameters(arch, self.image_size) + round(head.parameters)
+        kept = FLOAT_BYTES * parameters + DETECTION_BYTES * tests * self.detections_per_image
+        return Work(
+            flops=training_flops(self.iterations * self.batch_size, image + learned)
+            + forward_flops(tests, image + found),
+            trained=parameters,
+            left_bytes=float(kept),
+        )
 
 
 def require_simple_pyramid(recipe: Any) -> None:

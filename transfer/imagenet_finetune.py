@@ -1,16 +1,28 @@
 """End-to-end fine-tuning on ImageNet classification: the recipe; see classification.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
 from mae_bench.kit.epochs import check_epoch_fields
+from mae_bench.kit.work import (
+    FLOAT_BYTES,
+    Cost,
+    Work,
+    encoder_multiply_adds,
+    encoder_parameters,
+    forward_flops,
+    training_flops,
+)
 
 SMALL = {"vit_tiny_patch16": 0.85, "vit_small_patch16": 0.75}
 """Sizes of MAE-Lite and their layer decay."""
 LARGE = ("vit_large_patch16", "vit_huge_patch14")
+PREDICTION_BYTES = 100
+"""Of one image in predictions.parquet, roughly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +42,17 @@ class ImagenetFinetune:
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = (*SMALL, *PAPER_ARCHS)
+    published_costs: ClassVar[tuple[Cost, ...]] = tuple(
+        Cost(
+            arch,
+            hours=minutes / 60,
+            gpus=gpus,
+            device="V100",
+            source=f"{minutes // 60} h {minutes % 60} min on {gpus} V100 for {arch} "
+            "(facebookresearch/mae, FINETUNE.md)",
+        )
+        for arch, minutes, gpus in zip(PAPER_ARCHS, (431, 532, 789), (32, 32, 64), strict=True)
+    )
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -117,6 +140,17 @@ class ImagenetFinetune:
             mixup=0.0,
             cutmix=0.0,
             crop_scale_min=0.35,
+        )
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all epochs and of the test."""
+        image = encoder_multiply_adds(arch, self.image_size)
+        parameters = encoder_parameters(arch, self.image_size) + data["classes"] * arch.width
+        return Work(
+            flops=training_flops(self.epochs * data["images"], image)
+            + forward_flops(data["val_images"], image),
+            trained=parameters,
+            left_bytes=float(FLOAT_BYTES * parameters + PREDICTION_BYTES * data["val_images"]),
         )
 
     def run(self, ctx: Context) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """k-nearest-neighbour classification on ImageNet without training: the recipe; see knn.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ORIGINS
+from mae_bench.kit.archs import PAPER_ORIGINS, Arch
+from mae_bench.kit.work import Work, encoder_multiply_adds, forward_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,14 @@ class ImagenetKnn:
     def demo(cls) -> Self:
         """Return the size for two CPU cores."""
         return dataclasses.replace(cls(), image_size=64)
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return one forward pass over both splits, and the products of their features."""
+        images, queries = data["images"], data["val_images"]
+        forward = forward_flops(images + queries, encoder_multiply_adds(arch, self.image_size))
+        return Work(
+            forward + forward_flops(queries, images * arch.width), left_bytes=100.0 * queries
+        )
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the top-1 accuracy of 10, 20, 100 and 200 neighbours."""

@@ -1,12 +1,21 @@
 """Linear probing on ImageNet classification: the recipe; see linear_probe.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
 from mae_bench.kit.epochs import check_epoch_fields
+from mae_bench.kit.work import (
+    Cost,
+    Work,
+    encoder_multiply_adds,
+    encoder_parameters,
+    forward_flops,
+    training_flops,
+)
 
 OWN = ("mae", "supervised", "random_init")
 """Origins whose published learning rate is the single one of the paper."""
@@ -30,6 +39,15 @@ class ImagenetLinear:
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
+    published_costs: ClassVar[tuple[Cost, ...]] = (
+        Cost(
+            "vit_base_patch16",
+            hours=140 / 60,
+            gpus=32,
+            device="V100",
+            source="2 h 20 min on 32 V100 for ViT-B (facebookresearch/mae, FINETUNE.md)",
+        ),
+    )
 
     image_size: int = 224
     """Side of the images in pixels; positions are resized if the encoder's differ."""
@@ -82,6 +100,26 @@ class ImagenetLinear:
             batch_size=64,
             lr_per_256=30.0,
             crop_scale_min=0.35,
+        )
+
+    @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return 50 epochs above ViT-B, which the reference code's FINETUNE.md finds sufficient."""
+        base = cls.published(arch, origin)
+        return dataclasses.replace(base, epochs=50) if arch in PAPER_ARCHS[1:] else base
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the forward passes of all epochs and the test; the layers are added to them."""
+        images = self.epochs * data["images"]
+        layers = len(self.lr_factors) * data["classes"] * arch.width
+        forward = forward_flops(
+            images + data["val_images"], encoder_multiply_adds(arch, self.image_size)
+        )
+        return Work(
+            flops=forward + training_flops(images, layers),
+            trained=layers,
+            frozen=encoder_parameters(arch, self.image_size),
+            left_bytes=100.0 * data["val_images"],
         )
 
     def run(self, ctx: Context) -> dict[str, float]:

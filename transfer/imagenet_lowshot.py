@@ -1,11 +1,13 @@
 """Classification from 1 % and 10 % of ImageNet's labels: the recipe; see lowshot.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ORIGINS
+from mae_bench.kit.archs import PAPER_ORIGINS, Arch
+from mae_bench.kit.work import Work, encoder_multiply_adds, forward_flops
 from transfer.imagenet_finetune import ImagenetFinetune
 
 LARGE = ("vit_large_patch16", "vit_large_patch14", "vit_huge_patch14")
@@ -150,6 +152,22 @@ class ImagenetLowshot:
             rand_augment="",
             crop_scale_min=0.35,
             confidence=(0.5, 0.5),
+        )
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all six parts, as if every image were labelled for self-training."""
+        share = {1: 0.01, 10: 0.1}
+        tuned = [
+            self.finetuning(percent).work(arch, {**data, "images": round(part * data["images"])})
+            for percent, part in share.items()
+        ]
+        again = self.self_training().work(arch, data)
+        image = encoder_multiply_adds(arch, self.image_size)
+        seen = 2 * (data["images"] + data["val_images"]) + sum(share.values()) * data["images"]
+        return Work(
+            flops=sum(one.flops for one in tuned) + 2 * again.flops + forward_flops(seen, image),
+            trained=again.trained,
+            left_bytes=4 * again.left_bytes + 3 * again.checkpoint_bytes,
         )
 
     def run(self, ctx: Context) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """Partial fine-tuning on ImageNet classification: the recipe; see partial.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS
+from mae_bench.kit.archs import PAPER_ARCHS, Arch
+from mae_bench.kit.work import Cost, Work, encoder_multiply_adds, forward_flops, training_flops
 from transfer.imagenet_finetune import ImagenetFinetune
 
 BLOCKS = ("0", "0.5", "1", "2", "4", "6", "12", "18", "all")
@@ -34,6 +36,7 @@ class ImagenetPartial(ImagenetFinetune):
         Metric(metric_name(blocks), f"partial {blocks} top-1", optional=True) for blocks in BLOCKS
     )
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
+    published_costs: ClassVar[tuple[Cost, ...]] = ()
     resources: ClassVar[Resources] = Resources(gpus=32, hours=100.0, demo_seconds=120.0)
 
     blocks: tuple[str, ...] = BLOCKS
@@ -62,6 +65,28 @@ class ImagenetPartial(ImagenetFinetune):
     def demo(cls) -> Self:
         """Return the size for two CPU cores: fine-tuning's, four times over."""
         return dataclasses.replace(super().demo(), blocks=("0", "0.5", "1", "all"))
+
+    @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return 50 epochs, the shortest of the paper's 50, 100 and 200 (4.3)."""
+        return dataclasses.replace(cls.published(arch, origin), epochs=50)
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of each number of blocks; what is frozen has a forward pass alone."""
+        image = encoder_multiply_adds(arch, self.image_size)
+        images = self.epochs * data["images"]
+        one = super().work(arch, data)
+        flops = 0.0
+        for blocks in self.blocks:
+            share = 1.0 if blocks == "all" else float(blocks) / arch.depth
+            if share > 1 or (share == 1 and blocks != "all"):
+                continue
+            trained = training_flops(images, image * share)
+            frozen = forward_flops(images, image * (1 - share))
+            flops += trained + frozen + forward_flops(data["val_images"], image)
+        runs = len(self.blocks)
+        rest = (runs - 1) * 2 * one.checkpoint_bytes
+        return dataclasses.replace(one, flops=flops, left_bytes=runs * one.left_bytes + rest)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the top-1 accuracy of the last epoch's weights for each number of blocks."""

@@ -1,14 +1,25 @@
 """Robustness of fine-tuned weights under shifts of the images: the recipe; see robustness.py."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
-from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS
-from mae_bench.kit.layouts import SHIFTED
+from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
+from mae_bench.kit.layouts import CORRUPTIONS, SEVERITIES, SHIFTED
+from mae_bench.kit.work import Work, encoder_multiply_adds, forward_flops
 
 METRICS = dict(zip(SHIFTED, ("mce", "top1_a", "top1_r", "top1_sketch"), strict=True))
 """Folder of a set -> the metric that it gives."""
+IMAGES = {
+    "imagenet-c": 50_000 * len(CORRUPTIONS) * len(SEVERITIES),
+    "imagenet-a": 7_500,
+    "imagenet-r": 30_000,
+    "sketch": 50_889,
+}
+"""Images of each set as published."""
+SIDE = 224
+"""Of the images, unless the classifier was trained on others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,12 @@ class ImagenetRobustness:
     def demo(cls) -> Self:
         """Return the same: there is nothing to make smaller, and no demo data for it."""
         return cls()
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return one forward pass over every set as published."""
+        images = sum(IMAGES[name] for name in self.sets)
+        image = encoder_multiply_adds(arch, SIDE)
+        return Work(forward_flops(images, image), left_bytes=100.0 * images)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the mean corruption error and the accuracies of the sets that are measured."""

@@ -1,14 +1,34 @@
 """What all segmenters' recipes share: the fields of UperNet on a ViT, their checks, the files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mae_bench.core.recipe import Context, Resources, require
+from mae_bench.kit.archs import Arch
+from mae_bench.kit.work import (
+    FLOAT_BYTES,
+    Work,
+    encoder_multiply_adds,
+    encoder_parameters,
+    forward_flops,
+    training_flops,
+)
+from transfer.dense_work import (
+    conv_weights,
+    toolbox_arch,
+    upernet_multiply_adds,
+    upernet_parameters,
+)
 
 POSITIVE = ("crop_size", "stride", "iterations", "head_width", "auxiliary_width")
 NOT_NEGATIVE = ("weight_decay", "auxiliary_weight")
 SHARES = ("drop_path", "head_dropout")
+WINDOWS = 2
+"""Test windows of an image: two for one whose sides are as 4 to 3."""
+LABEL_BYTES = 25_000
+"""Of one predicted label map, roughly."""
 Part = Literal["train", "test"]
 
 
@@ -123,6 +143,23 @@ class SegmentationRecipe:
             require(self, name, ">= 0", getattr(self, name) >= 0)
         for name in SHARES:
             require(self, name, "in [0, 1)", 0 <= getattr(self, name) < 1)
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all iterations and of the test windows."""
+        arch = toolbox_arch(arch)
+        grid = self.crop_size // arch.patch_size
+        image = encoder_multiply_adds(arch, self.crop_size)
+        image += round(upernet_multiply_adds(grid, arch.width, self.head_width))
+        auxiliary = grid**2 * conv_weights(arch.width, self.auxiliary_width)
+        parameters = encoder_parameters(arch, self.crop_size)
+        parameters += upernet_parameters(arch.width, self.head_width, self.auxiliary_width)
+        tests = data["val_images"]
+        return Work(
+            flops=training_flops(self.iterations * self.batch_size, image + auxiliary)
+            + forward_flops(WINDOWS * tests, image),
+            trained=parameters,
+            left_bytes=float(FLOAT_BYTES * parameters + LABEL_BYTES * tests),
+        )
 
     def lr_factor(self, iteration: int) -> float:
         """Return the factor of the learning rate at an iteration counted from 0.

@@ -1,11 +1,14 @@
 """Classification of VOC 2007 by linear SVMs on frozen features: the recipe; see voc_svm.py."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.kit.archs import Arch
 from mae_bench.kit.voc_files import MAIN_2007
+from mae_bench.kit.work import Work, encoder_multiply_adds, forward_flops
 
 COSTS = (*(10.0**power for power in range(-7, 3)), *(0.5**power for power in range(4, 20)))
 
@@ -65,6 +68,12 @@ class VocClassification:
     def demo(cls) -> Self:
         """Return the size for two CPU cores."""
         return dataclasses.replace(cls(), image_size=64, costs=(0.1, 1.0, 10.0))
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the forward passes; the machines' training on a CPU is not among the FLOPs."""
+        images = data["images"] + data["test_images"]
+        forward = forward_flops(images, encoder_multiply_adds(arch, self.image_size))
+        return Work(forward, left_bytes=1e3 * images)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the mean average precision over the classes, by both definitions."""

@@ -13,10 +13,11 @@ from mae_bench.core.job import Job
 from mae_bench.core.recipe import Recipe
 from mae_bench.kit.pace import DEAD_AFTER_S
 from mae_bench.kit.split import share_of, split_batch
-from mae_bench.suite.cost import job_left
+from mae_bench.suite.cost.left import job_left
+from mae_bench.suite.display import Lines
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.status import Lines, result_text
 from mae_bench.suite.store import JOB
+from mae_bench.suite.wording import result_text
 
 POLL_S = 0.5
 

@@ -2,21 +2,31 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
+from mae_bench.commands.plan import Price, print_bill
 from mae_bench.core.compute import Compute
-from mae_bench.core.job import Job
-from mae_bench.core.recipe import unknown
-from mae_bench.suite.launch.local import default_parallel, launch, num_gpus
+from mae_bench.suite.cost.bill import Wishes, bill
+from mae_bench.suite.display import Bars, Display, Lines
+from mae_bench.suite.launch.devices import default_parallel, num_gpus
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
-from mae_bench.suite.presets import PRESETS
-from mae_bench.suite.status import Bars, Lines, job_name
-from mae_bench.suite.suite import Suite, read_suite
+from mae_bench.suite.presets import named_suite
+
+On = Literal["local", "slurm"]
+Launcher = Callable[[Ground, Display, int], dict[str, str]]
+"""Runs what is not done; returns why each job without a result has none, by key."""
+LAUNCHERS = {
+    "local": "mae_bench.suite.launch.local:launch",
+    "slurm": "mae_bench.suite.launch.slurm.launch:launch",
+}
 
 
 @dataclass(frozen=True)
@@ -25,10 +35,14 @@ class RunOptions:
 
     suite: str
     """A preset (demo, smoke, full) or a TOML file."""
+    tier: str = "full"
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
     dry_run: bool = False
-    """Only print every job: key, state, what blocks it, what it needs."""
+    """Only print what would be done and what it costs, as `mae-bench plan` does."""
+    on: On = "local"
+    """Where jobs run: local, on this machine, or slurm, as site.toml's [slurm] says."""
     parallel: int = 0
-    """Jobs at once; 0: one for each GPU, or for each CPU core up to four."""
+    """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -40,6 +54,8 @@ class ReportOptions:
 
     suite: str
     """A preset (demo, smoke, full) or a TOML file."""
+    tier: str = "full"
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -51,21 +67,19 @@ def run(words: list[str]) -> int:
     if options.parallel < 0:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
     site = options.place.read()
-    ground = survey(named_suite(options.suite, site.store), site)
+    ground = survey(named_suite(options.suite, site.store, options.tier), site)
     if options.dry_run:
-        print_plan(ground)
+        print_bill(ground.plan.name, bill(ground, Wishes()), Price())
         return OK
     compute = ground.site.compute
-    most = default_parallel(compute.gpus)
-    if num_gpus() and options.parallel > most:
-        raise ValueError(
-            f"--parallel {options.parallel} jobs of {compute.gpus} GPUs: this machine has "
-            f"{num_gpus()}, enough for {most}"
-        )
-    code = prepared(ground) or enough_gpus(compute)
+    if options.on == "local":
+        check_parallel(options.parallel, compute)
+    code = prepared(ground, options.results)
+    if code == OK and options.on == "local":
+        code = enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(ground, options.parallel or most)
+    failed = run_jobs(ground, options.parallel or default_parallel(), options.on)
     write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
@@ -76,17 +90,20 @@ def report(words: list[str]) -> int:
     """Write a suite's tables from the store; return the exit code."""
     options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
     site = options.place.read()
-    write_tables(survey(named_suite(options.suite, site.store), site), options.results)
+    write_tables(
+        survey(named_suite(options.suite, site.store, options.tier), site), options.results
+    )
     return OK
 
 
-def named_suite(name: str, store: Path) -> Suite:
-    """Return the preset or the suite in the TOML file of that name; `store` takes conversions."""
-    if name in PRESETS:
-        return PRESETS[name]()
-    if name.endswith(".toml"):
-        return read_suite(Path(name), store)
-    raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
+def check_parallel(parallel: int, compute: Compute) -> None:
+    """Raise ValueError if this machine's GPUs are too few for so many jobs at once."""
+    most = default_parallel(compute.gpus)
+    if num_gpus() and parallel > most:
+        raise ValueError(
+            f"--parallel {parallel} jobs of {compute.gpus} GPUs: this machine has {num_gpus()}, "
+            f"enough for {most}"
+        )
 
 
 def enough_gpus(compute: Compute) -> int:
@@ -98,42 +115,30 @@ def enough_gpus(compute: Compute) -> int:
     return PREFLIGHT
 
 
-def prepared(ground: Ground) -> int:
-    """Make or check what the jobs need; return the exit code, 3 with every problem printed."""
+def prepared(ground: Ground, results: Path | None = None) -> int:
+    """Make or check what the jobs and their tables need; return 3 with every problem printed."""
     try:
-        prepare_ground(ground, DataProgress())
+        prepare_ground(ground, DataProgress(), results)
     except PreflightError as error:
         print(f"mae-bench: cannot start:\n{error}", file=sys.stderr)
         return PREFLIGHT
     return OK
 
 
-def run_jobs(ground: Ground, parallel: int) -> dict[str, str]:
+def run_jobs(ground: Ground, parallel: int, on: On = "local") -> dict[str, str]:
     """Run what is not done, showing progress; return why jobs have no result, by key."""
     states = Counter(ground.store.result(job) is not None for job in ground.plan.jobs)
     total, done = len(ground.plan.jobs), states[True]
     print(f"{ground.plan.name}: {total} jobs, {done} cached, store {ground.store.root}")
     if done == total:
         return {}
+    module, _, name = LAUNCHERS[on].partition(":")
+    launch: Launcher = getattr(import_module(module), name)
     console = Console()
     if console.is_terminal:
         with Bars(total, done, console) as bars:
             return launch(ground, bars, parallel)
     return launch(ground, Lines(total, done, lambda line: print(line, flush=True)), parallel)
-
-
-def print_plan(ground: Ground) -> None:
-    """Print every job with its key and state, and the totals."""
-    gpu_hours = 0.0
-    for job in ground.plan.jobs:
-        state, needs = _state(ground, job), job.recipe.resources
-        gpu_hours += 0.0 if state == "cached" else needs.gpus * needs.hours
-        size = "" if ground.plan.demo_data else f"{needs.gpus:3} GPUs {needs.hours:5.1f} h  "
-        print(f"{job.key}  {size}{job_name(job):52}  {state}")
-    states = Counter(_state(ground, job).partition(":")[0] for job in ground.plan.jobs)
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
-    cost = "" if ground.plan.demo_data else f"; about {gpu_hours:,.0f} GPU-hours to run"
-    print(f"{ground.plan.name}: {len(ground.plan.jobs)} jobs: {counts}{cost}")
 
 
 def write_tables(ground: Ground, results: Path) -> None:
@@ -146,20 +151,6 @@ def write_tables(ground: Ground, results: Path) -> None:
     print(terminal_table(ground.plan, ground.store))
     print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
-
-
-def _state(ground: Ground, job: Job) -> str:
-    """Return what a run would do with the job."""
-    if ground.store.result(job) is not None:
-        return "cached"
-    if job.key in ground.blocked:
-        return f"blocked: {ground.blocked[job.key]}"
-    state = ground.store.state(job)
-    if state.name == "failed":
-        return f"to run again: failed before ({state.reason})"
-    return {"partial": "to run: continues", "running": f"running: {state.reason}"}.get(
-        state.name, "to run"
-    )
 
 
 class DataProgress:

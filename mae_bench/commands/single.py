@@ -22,7 +22,7 @@ from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.core.site import Site
 from mae_bench.suite.encoders import classifier_spec, find_encoder, spec_in
 from mae_bench.suite.preflight import single_ground
-from mae_bench.suite.status import fidelity_lines, result_text, values_text
+from mae_bench.suite.wording import fidelity_lines, result_text, values_text
 
 
 @dataclass(frozen=True)

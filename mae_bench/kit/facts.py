@@ -7,20 +7,9 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from mae_bench.kit.encoder import Encoder
+from mae_bench.kit.gpus import kind_of
 from mae_bench.kit.spec import EncoderSpec
 from mae_bench.kit.vit import VisionTransformer
-
-PEAKS = {
-    "B200": 2250e12,
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "A6000": 155e12,
-    "4090": 165e12,
-    "V100": 125e12,
-}
-"""Part of a GPU's name -> dense 16-bit tensor FLOP/s of its data sheet."""
 
 
 def encoder_facts(encoder: Encoder, used: Encoder | None = None) -> dict[str, Any]:
@@ -52,17 +41,12 @@ def multiply_adds(model: nn.Module, spec: EncoderSpec) -> int:
     return int(analysis.total())
 
 
-def blocks_multiply_adds(tokens: int, width: int, depth: int) -> int:
-    """Return the multiply-adds of transformer blocks with MLP ratio 4, norms left out."""
-    return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
-
-
 def peak_flops(device: torch.device) -> float | None:
     """Return the GPU's dense bf16 peak in FLOP/s by its data sheet, None if not known."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAKS.items() if part in name), None)
+    kind = kind_of(torch.cuda.get_device_name(device))
+    return None if kind is None else kind.peak_flops
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:

@@ -22,8 +22,8 @@ from mae_bench.report.table import (
 )
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.presets import PRESETS
-from mae_bench.suite.status import duration
 from mae_bench.suite.store import Store
+from mae_bench.suite.wording import duration
 
 FIGURES = ("reconstructions", "partial", "detections", "segmentations")
 SCHEMA = 1

@@ -1,10 +1,13 @@
 """The suites that have a name: demo, smoke and full."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from mae_bench.core.demo_data import DemoData
-from mae_bench.core.recipe import Scalar
-from mae_bench.suite.suite import Column, Row, Suite, made_row
+from mae_bench.core.recipe import Scalar, unknown
+from mae_bench.suite.suite import Column, Row, Suite, made_row, read_suite
+from mae_bench.suite.tier import FULL
+from mae_bench.suite.tiers import at_tier
 
 CLASSIFICATION = ("imagenet_finetune", "imagenet_linear")
 DENSE = ("coco_vitdet", "ade20k_upernet")
@@ -96,6 +99,18 @@ def full() -> Suite:
         ),
         seeds=(0,),
     )
+
+
+def named_suite(name: str, store: Path, tier: str = FULL) -> Suite:
+    """Return the preset or the suite in the TOML file of that name, at that tier.
+
+    `store` takes conversions of foreign checkpoints. Raises ValueError for unknown names.
+    """
+    if name in PRESETS:
+        return at_tier(PRESETS[name](), tier)
+    if name.endswith(".toml"):
+        return at_tier(read_suite(Path(name), store), tier)
+    raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
 
 
 PRESETS: dict[str, Callable[[], Suite]] = {"demo": demo, "smoke": smoke, "full": full}

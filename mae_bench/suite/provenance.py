@@ -14,6 +14,7 @@ from typing import Any
 from mae_bench.core.fidelity import values_of
 from mae_bench.core.files import FACTS
 from mae_bench.core.recipe import Recipe
+from mae_bench.kit.gpus import cpu_name
 
 PACKAGES = ("mae-bench", "torch", "torchvision", "timm", "numpy")
 TOOLBOXES = {
@@ -32,6 +33,7 @@ def provenance(folder: Path, job: dict[str, Any], recipe: Recipe, started: float
         "python": platform.python_version(),
         "versions": _versions(recipe.resources.framework),
         "device": _device(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "values": values_of(recipe, facts(folder)),
         "facts": facts(folder),
@@ -58,11 +60,7 @@ def _device() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
+    return cpu_name()
 
 
 def _revision() -> str:

@@ -45,10 +45,17 @@ class Store:
             return None
         return self.dir(job.source).resolve() / (CLASSIFIER if job.recipe.after else ENCODER)
 
-    def prepare(self, job: Job, data: Path | None, compute: Compute | None = None) -> Path:
+    def prepare(
+        self,
+        job: Job,
+        data: Path | None,
+        compute: Compute | None = None,
+        before: int | None = None,
+    ) -> Path:
         """Write job.json and compute.json, clear an earlier failure and return the folder.
 
-        Whoever asks for a job anew gives it all its attempts again.
+        Whoever asks for a job anew gives it all its attempts again: only those after number
+        `before`, by default the newest there is, count as made in vain.
         """
         folder = self.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +71,7 @@ class Store:
                 "seed": job.seed,
                 "data": None if data is None else str(data.resolve()),
                 "encoder": None if encoder is None else str(encoder),
-                "attempts_before": last_number(folder),
+                "attempts_before": last_number(folder) if before is None else before,
             },
         )
         write_compute(folder, compute or Compute())

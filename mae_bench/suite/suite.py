@@ -1,5 +1,6 @@
 """A suite: rows of encoders, columns of tasks, seeds; from a TOML file or a preset."""
 
+import dataclasses
 import logging
 import re
 import tomllib
@@ -12,12 +13,14 @@ from mae_bench.core.demo_data import DemoData
 from mae_bench.core.recipe import Recipe, Scalar, build, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.suite.encoders import find_encoder, spec_in
+from mae_bench.suite.tier import Tier
 
 log = logging.getLogger(__name__)
 
 Size = Literal["published", "demo"]
 ROW_KEYS = ("recipe", "checkpoint", "arch", "origin", "size", "seeds", "own")
 """What an encoder's table may hold beside the fields of its recipe."""
+SUITE_KEYS = ("name", "seeds", "encoders", "tasks", "tiers")
 COLUMN_KEYS = ("recipe", "size", "seeds")
 
 
@@ -47,12 +50,15 @@ class Column:
     fields: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     """Empty: the suite's seeds."""
+    tier: Tier | None = None
+    """Where given, what it changes."""
 
     def recipe_for(self, row: Row) -> Recipe:
         """Return the task's recipe for that row; ValueError for wrong fields."""
         cls = load(self.task)
         base = cls.demo() if self.size == "demo" else cls.published(row.arch, row.origin)
-        return build(cls, self.fields, base)
+        recipe = build(cls, self.fields, base)
+        return recipe if self.tier is None else self.tier.of(recipe, row.arch, row.origin)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Suite:
     seeds: tuple[int, ...]
     demo_data: DemoData | None = None
     """Where given, data sets that the site does not name are made with these sizes."""
+    tiers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Name of a cheaper or dearer variant -> recipe -> fields that it has there."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
@@ -125,8 +133,8 @@ def read_suite(path: Path, store: Path = Path("runs")) -> Suite:
 def _suite(table: Mapping[str, Any], folder: Path, store: Path) -> Suite:
     """Return the suite in a parsed table; checkpoints are relative to folder."""
     for key in table:
-        if key not in ("name", "seeds", "encoders", "tasks"):
-            raise ValueError(unknown("key", key, ("name", "seeds", "encoders", "tasks")))
+        if key not in SUITE_KEYS:
+            raise ValueError(unknown("key", key, SUITE_KEYS))
     encoders, tasks = table.get("encoders", {}), table.get("tasks", [])
     if not isinstance(encoders, dict) or not all(isinstance(e, dict) for e in encoders.values()):
         raise ValueError('encoders must be tables: [encoders."Row label"]')
@@ -137,7 +145,29 @@ def _suite(table: Mapping[str, Any], folder: Path, store: Path) -> Suite:
         rows=tuple(_row(label, entry, folder, store) for label, entry in encoders.items()),
         columns=tuple(_column(task) for task in tasks),
         seeds=_seeds("seeds", table.get("seeds", [0])),
+        tiers=_tiers(table.get("tiers", {})),
     )
+
+
+def _tiers(table: Any) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Return the [tiers.NAME.RECIPE] tables, their fields checked against the recipes."""
+    for name, recipes in _typed("tiers", table, dict).items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) or name == "full":
+            raise ValueError(f"a tier's name must match [a-z0-9][a-z0-9_]*, not full, got {name!r}")
+        for recipe, fields in _typed(f"tiers.{name}", recipes, dict).items():
+            if recipe not in OBJECTIVES | TASKS:
+                raise ValueError(unknown(f"recipe in tiers.{name}", recipe, OBJECTIVES | TASKS))
+            _check_names(f"tiers.{name}.{recipe}", load(recipe), fields)
+    tiers: Mapping[str, Mapping[str, Mapping[str, Any]]] = table
+    return tiers
+
+
+def _check_names(where: str, cls: type[Recipe], fields: Any) -> None:
+    """Raise ValueError naming the nearest field for one that the recipe does not have."""
+    known = [one.name for one in dataclasses.fields(cls)]
+    for name in _typed(where, fields, dict):
+        if name not in known:
+            raise ValueError(unknown(f"field of {where}", name, known))
 
 
 def _row(label: str, entry: Mapping[str, Any], folder: Path, store: Path) -> Row:

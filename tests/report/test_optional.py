@@ -8,9 +8,9 @@ from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.notes import holes, notes
 from mae_bench.report.table import main_table
-from mae_bench.suite.status import result_text
 from mae_bench.suite.store import check_metrics
 from mae_bench.suite.suite import Column, made_row
+from mae_bench.suite.wording import result_text
 
 PARTIAL = "imagenet_partial"
 MADE = {"top1_0": 50.0, "top1_0p5": 55.0, "top1_all": 60.0}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mae_bench.core.files import last_progress
-from mae_bench.core.job import Job, Result
-from mae_bench.core.recipe import Metric
+from mae_bench.core.job import Job
 from mae_bench.suite.store import Store
+from mae_bench.suite.wording import duration, job_name, result_text, training_text
 
 PLAIN_EVERY_S = 30.0
 
@@ -34,53 +34,14 @@ class Display(Protocol):
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
+    def waiting(self, job: Job, reason: str) -> None:
+        """Another process runs a job."""
+
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """The run was interrupted, and its jobs have so many seconds to save themselves."""
+
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Called a few times a second with the running jobs and the seconds left of each."""
-
-
-def job_name(job: Job) -> str:
-    """Return row, recipe and seed, for people."""
-    return f"{job.row} · {job.recipe.name} · seed {job.seed}"
-
-
-def result_text(job: Job, result: Result) -> str:
-    """Return the metrics with units, and the time."""
-    parts = [f"{title} {value}" for title, value in metric_texts(job.recipe.metrics, result)]
-    return ", ".join([*parts, f"in {duration(result.seconds)}"])
-
-
-def metric_texts(metrics: Sequence[Metric], result: Result) -> list[tuple[str, str]]:
-    """Return the title of each metric that the result has, and its value with the unit."""
-    return [
-        (metric.title, f"{result.metrics[metric.name]:.{metric.digits}f}{metric.unit}")
-        for metric in metrics
-        if metric.name in result.metrics
-    ]
-
-
-def fidelity_lines(result: Result) -> list[str]:
-    """Return how far the result is from what is published, and each deviation in a line."""
-    if isinstance(result.fidelity, str):
-        return [result.fidelity]
-    if not result.fidelity:
-        return ["not noted"]
-    return [f"{len(result.fidelity)} deviations from what is published", *result.fidelity]
-
-
-def values_text(result: Result) -> str:
-    """Return whose published values the result's recipe has."""
-    values = result.provenance.get("values")
-    return f"published for {values}" if values else "own"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as 45 s, 3 min 05 s or 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Lines:
@@ -110,6 +71,17 @@ class Lines:
         """Write why."""
         self.write(f"blocked   {job_name(job)}: {reason}")
 
+    def waiting(self, job: Job, reason: str) -> None:
+        """Write who runs it."""
+        self.write(f"waiting   {job_name(job)}: {reason}")
+
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """Write what is waited for."""
+        names = ", ".join(job_name(job) for job in jobs)
+        self.write(
+            f"stopping  {names}: saving, {seconds:.0f} s at most; further signals are ignored"
+        )
+
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Write progress twice a minute."""
         if time.monotonic() - self.told < PLAIN_EVERY_S or not running:
@@ -129,21 +101,6 @@ def progress_text(job: Job, store: Store, left: float) -> str:
     steps = f"{line['step']}/{line['steps']}, " if line else ""
     evaluated = f"evaluating: {line['evaluated']}, " if line and "evaluated" in line else ""
     return f"{evaluated or steps}{duration(left)} left"
-
-
-def training_text(line: dict[str, Any]) -> str:
-    """Return what a line of metrics.jsonl says of a training: epoch, loss, rates, shares."""
-    texts = {
-        "epoch": "epoch {:.2f}",
-        "loss": "loss {:.4f}",
-        "lr": "lr {:.2e}",
-        "images_per_s": "{:.0f} img/s",
-        "mfu": "MFU {:.1%}",
-        "data_wait": "{:.0%} waiting for data",
-        "knn_top1": "k-NN {:.1f} %",
-        "skipped": "{} steps left out",
-    }
-    return ", ".join(text.format(line[name]) for name, text in texts.items() if name in line)
 
 
 class Bars(Lines):

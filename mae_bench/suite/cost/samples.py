@@ -1,0 +1,103 @@
+"""How long jobs took in this store, and how long a few steps of each kind took: what is known."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mae_bench.core.files import write_json
+from mae_bench.core.recipe import Recipe, build
+from mae_bench.core.registry import load
+from mae_bench.kit.archs import ARCHS
+from mae_bench.suite.cost.counting import recipe_work
+from mae_bench.suite.store import RESULT, SCHEMA
+
+CALIBRATION = "calibration.json"
+"""In the store: what `mae-bench plan --calibrate` timed."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One job whose time on one kind of device is known."""
+
+    how: Literal["measured", "calibrated"]
+    recipe: str
+    arch: str
+    data: str
+    """Fingerprint of the data."""
+    device: str
+    gpu_seconds: float
+    """Wall time times devices, of the whole job."""
+    flops: float
+    """Of the job on data as large as the published; only their ratios within one data set count. 0
+    where they are not known."""
+    watts: float = 0.0
+    """Mean power of one device, 0 where it was not measured."""
+
+
+def read_samples(store: Path) -> list[Sample]:
+    """Return what the store's finished jobs and its calibration tell."""
+    found = (_measured(path) for path in sorted(store.glob(f"*/{RESULT}")))
+    return [*(one for one in found if one is not None), *_calibrated(store)]
+
+
+def keep_calibrated(store: Path, samples: list[Sample]) -> None:
+    """Remember what was timed, in place of what was known of the same kind of job and device."""
+    new = {_kind(sample): sample for sample in samples}
+    old = {_kind(sample): sample for sample in _calibrated(store)}
+    write_json(store / CALIBRATION, [asdict(sample) for sample in (old | new).values()])
+
+
+def nominal_flops(recipe: Recipe, arch: str) -> float:
+    """Return the recipe's FLOPs on data as large as the published, 0 if they are not known."""
+    work = recipe_work(recipe, ARCHS[arch], None) if arch in ARCHS else None
+    return 0.0 if work is None else work.flops
+
+
+def _kind(sample: Sample) -> tuple[str, str, str, str]:
+    """Return what makes two samples replace each other."""
+    return sample.recipe, sample.arch, sample.data, sample.device
+
+
+def _calibrated(store: Path) -> Iterator[Sample]:
+    """Yield what was timed before; nothing that cannot be read."""
+    try:
+        entries = json.loads((store / CALIBRATION).read_text())
+        yield from [Sample(**entry) for entry in entries]
+    except (OSError, ValueError, TypeError):
+        return
+
+
+def _measured(path: Path) -> Sample | None:
+    """Return what a result tells, None if it tells nothing that can be used."""
+    try:
+        content = json.loads(path.read_text())
+        provenance = content["provenance"]
+        identity, facts = provenance["identity"], provenance.get("facts", {})
+        device, seconds = str(provenance["device"]), float(content["seconds"])
+        recipe = build(load(identity["recipe"]), identity["fields"])
+        if content["schema"] != SCHEMA or identity["version"] != recipe.version:
+            return None
+        return Sample(
+            "measured",
+            recipe.name,
+            arch := _arch(recipe, facts),
+            str(identity["data"]),
+            device,
+            seconds * _devices(provenance, facts),
+            nominal_flops(recipe, arch),
+            float(provenance.get("mean_watts", 0.0)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _arch(recipe: Recipe, facts: Mapping[str, Any]) -> str:
+    """Return the size of the encoder that was made or measured."""
+    return str(facts.get("encoder", {}).get("arch") or getattr(recipe, "arch", ""))
+
+
+def _devices(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    """Return how many devices the job had."""
+    return int(provenance.get("ranks") or facts.get("training", {}).get("world") or 1)

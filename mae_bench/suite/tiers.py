@@ -1,0 +1,48 @@
+"""Variants of one suite: full, lite with published short schedules, and those of its own file."""
+
+import dataclasses
+
+from mae_bench.core.recipe import unknown
+from mae_bench.suite.suite import Row, Suite
+from mae_bench.suite.tier import FULL, LITE, Tier
+
+
+def at_tier(suite: Suite, name: str) -> Suite:
+    """Return the suite at a tier, called SUITE-TIER; jobs that both share have the same keys.
+
+    Raises ValueError for an unknown tier, and for one that changes nothing.
+    """
+    if name == FULL:
+        return suite
+    if name != LITE and name not in suite.tiers:
+        raise ValueError(unknown(f"tier of suite {suite.name}", name, {FULL, LITE, *suite.tiers}))
+    tier = Tier(name, suite.tiers.get(name, {}))
+    changed = dataclasses.replace(
+        suite,
+        name=f"{suite.name}-{name}",
+        rows=tuple(_row(row, tier) for row in suite.rows),
+        columns=tuple(dataclasses.replace(column, tier=tier) for column in suite.columns),
+    )
+    if not _differs(suite, changed):
+        raise ValueError(
+            f"tier {name} changes nothing in suite {suite.name}: none of its recipes has a "
+            f"shorter schedule there; run it without --tier, or add [tiers.{name}.RECIPE]"
+        )
+    return changed
+
+
+def _row(row: Row, tier: Tier) -> Row:
+    """Return the row with its objective as in that tier."""
+    if row.recipe is None:
+        return row
+    return dataclasses.replace(row, recipe=tier.of(row.recipe, row.arch, row.origin))
+
+
+def _differs(suite: Suite, other: Suite) -> bool:
+    """Return whether any recipe differs."""
+    if [row.recipe for row in suite.rows] != [row.recipe for row in other.rows]:
+        return True
+    pairs = zip(suite.columns, other.columns, strict=True)
+    return any(
+        one.recipe_for(row) != two.recipe_for(row) for one, two in pairs for row in suite.rows
+    )
