@@ -102,6 +102,12 @@ def last_number(folder: Path) -> int:
     return 0 if last is None else last.number
 
 
+def last_over(folder: Path) -> int:
+    """Return the number of the newest attempt that is not at work any more, 0 without one."""
+    last = newest(folder / ATTEMPTS)
+    return 0 if last is None else last.number - last.alive
+
+
 def begin(folder: Path, started_by: str) -> Turn:
     """Take the next attempt at the job in a folder; raise Taken if another process is at it.
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.files import write_json
-from mae_bench.core.turns import BUSY, STOPPING, Turn
-from mae_bench.suite.attempts import in_vain_text
+from mae_bench.core.turns import BUSY, STOPPING, Turn, newest
+from mae_bench.suite.attempts import ATTEMPTS, in_vain_text
 from mae_bench.suite.store import FAILURE
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,13 @@ def give_up(folder: Path, turn: Turn) -> None:
     log.error("%s", text)
     leave_failure(folder, {"message": text, "traceback": ""}, turn)
     turn.end("failed", code=FAILED)
+
+
+def leave_crash(folder: Path, code: int) -> str:
+    """Write failure.json for a process that ended without one, and return its message."""
+    text = f"ended with exit code {code}, see log.txt"
+    leave_failure(folder, {"message": text, "traceback": ""}, newest(folder / ATTEMPTS))
+    return text
 
 
 def failed_after(folder: Path, number: int) -> bool:

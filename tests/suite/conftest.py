@@ -14,6 +14,8 @@ TRIALS = {
     "counting": "trial_recipes:Counting",
     "reading": "trial_recipes:Reading",
     "needs_detectron2": "trial_recipes:NeedsDetectron2",
+    "seeing": "trial_recipes:Seeing",
+    "peeking": "trial_recipes:Peeking",
 }
 
 
@@ -23,7 +25,7 @@ def trial_recipes(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPES))
     monkeypatch.setenv("PYTHONPATH", str(RECIPES))
     monkeypatch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
-    for name in ("reading", "needs_detectron2"):
+    for name in ("reading", "needs_detectron2", "seeing", "peeking"):
         monkeypatch.setitem(registry.TASKS, name, TRIALS[name])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from mae_bench.core.job import Job
 from mae_bench.core.parent import PARENT
 from mae_bench.core.turns import BUSY, MINE, Taken, Turn
-from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number
+from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number, last_over
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
@@ -23,7 +23,7 @@ from mae_bench.suite.execute import REQUEUE
 from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import LOG
-from mae_bench.suite.verdict import failed_after, give_up
+from mae_bench.suite.verdict import failed_after, give_up, leave_crash
 
 POLL_S = 0.2
 LOOK_S = 5.0
@@ -69,7 +69,7 @@ class Launch:
     failed: dict[str, str] = field(default_factory=dict)
     """Job key -> why it has no result: failed or blocked."""
     before: dict[str, int] = field(default_factory=dict)
-    """Job key -> attempts made before this run: their failures are not this run's."""
+    """Job key -> attempts that were over before this run: their failures are not this run's."""
     prepared: set[str] = field(default_factory=set)
     """Keys of the jobs that this run has started before."""
 
@@ -82,7 +82,7 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """
     state = Launch(ground, display, parallel)
     for job in ground.plan.jobs:
-        before = last_number(ground.store.dir(job))
+        before = last_over(ground.store.dir(job))
         if ground.store.result(job) is None:
             state.waiting[job.key] = job
             state.before[job.key] = before
@@ -120,7 +120,7 @@ def _reap(state: Launch) -> None:
         elif found.name != "failed" and (code < 0 or code in (REQUEUE, BUSY)):
             state.waiting[key] = job  # it is started again until it has tried in vain
         else:
-            _fail(state, job, found.reason or f"ended with exit code {code}, see log.txt")
+            _fail(state, job, found.reason or leave_crash(state.ground.store.dir(job), code))
 
 
 def _fail(state: Launch, job: Job, reason: str) -> None:
