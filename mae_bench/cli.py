@@ -53,10 +53,45 @@ COMMANDS = {
         "paint the hidden patches of images with a masked autoencoder",
         "mae-bench reconstruct encoder.safetensors photo.jpg other.jpg -o grid.png",
     ),
+    "status": Command(
+        "mae_bench.commands.status:status",
+        "say how each job stands: state, progress, attempts, where it runs",
+        "mae-bench status --suite demo --watch",
+    ),
+    "logs": Command(
+        "mae_bench.commands.logs:logs",
+        "print the end of a job's log, and follow it over all its attempts",
+        "mae-bench logs MAE coco_vitdet -f",
+    ),
+    "explain": Command(
+        "mae_bench.commands.explain:explain",
+        "say why a job is cached, would run again, waits, is blocked or failed",
+        "mae-bench explain MAE imagenet_linear --suite demo",
+    ),
+    "missing": Command(
+        "mae_bench.commands.missing:missing",
+        "list the cells without results, and the command that fills each",
+        "mae-bench missing --suite demo",
+    ),
     "show": Command(
         "mae_bench.commands.show:show",
         "say what one job is, how it went, and where its numbers and pictures are",
         "mae-bench show MAE coco_vitdet",
+    ),
+    "cancel": Command(
+        "mae_bench.commands.steer:cancel",
+        "let jobs save themselves and end, here or in the scheduler's queue",
+        "mae-bench cancel 3f2a19bc",
+    ),
+    "retry": Command(
+        "mae_bench.commands.steer:retry",
+        "forget why jobs failed or were cancelled, so that they are started again",
+        "mae-bench retry --suite demo",
+    ),
+    "gc": Command(
+        "mae_bench.commands.gc:gc",
+        "say what a store holds in vain, and free it with --yes; never a result",
+        "mae-bench gc --suite demo",
     ),
     "report": Command(
         "mae_bench.commands.run:report",

@@ -43,6 +43,16 @@ class Place:
             site, store=self.store or site.store, data={**site.data, **given}
         )
 
+    def words(self) -> list[str]:
+        """Return the flags that were given, for a command that shall look at the same place."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return [
+            word
+            for name, value in given.items()
+            if value is not None
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
+
 
 def parse(kind: type[Options], command: str, words: list[str], about: str) -> Options:
     """Return the options of a sub-command; tyro prints help and errors, and exits."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.cost.bill import Bill, Line, Wishes, bill
 from mae_bench.suite.cost.disk import size
+from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 
@@ -46,6 +48,7 @@ class PlanOptions:
     """A preset (demo, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
     gpus: int = 0
     """GPUs that the suite's jobs share; 0: those of this machine."""
     gpu_kind: str = ""
@@ -69,11 +72,16 @@ def plan(words: list[str]) -> int:
             f"--price-per-gpu-hour must be >= 0, got {options.price.price_per_gpu_hour}"
         )
     site = options.place.read()
-    ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    whole = survey(named_suite(options.suite, site.store, options.tier), site)
+    ground = part_of(whole, options.filters)
     if options.calibrate:
+        from mae_bench.commands.run import prepared
         from mae_bench.suite.cost.calibration import calibrate
 
-        calibrate(ground, print)
+        code = prepared(ground)
+        if code != OK:
+            return code
+        calibrate(ground, lambda line: print(line, file=sys.stderr, flush=True))
     found = bill(ground, Wishes(options.gpus, options.gpu_kind))
     if options.as_json:
         print(json.dumps(told(found, options.price), indent=2, allow_nan=False))

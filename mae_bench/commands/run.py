@@ -12,13 +12,14 @@ from rich.console import Console
 
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
-from mae_bench.commands.plan import Price, print_bill
 from mae_bench.core.compute import Compute
-from mae_bench.suite.cost.bill import Wishes, bill
+from mae_bench.core.names import check_own
 from mae_bench.suite.display import Bars, Display, Lines
 from mae_bench.suite.launch.devices import default_parallel, num_gpus
+from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
+from mae_bench.suite.wording import one_line
 
 On = Literal["local", "slurm"]
 Launcher = Callable[[Ground, Display, int], dict[str, str]]
@@ -37,6 +38,7 @@ class RunOptions:
     """A preset (demo, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
     dry_run: bool = False
     """Only print what would be done and what it costs, as `mae-bench plan` does."""
     on: On = "local"
@@ -68,21 +70,26 @@ def run(words: list[str]) -> int:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
     site = options.place.read()
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    part = part_of(ground, options.filters)
     if options.dry_run:
-        print_bill(ground.plan.name, bill(ground, Wishes()), Price())
+        from mae_bench.commands.plan import Price, print_bill
+        from mae_bench.suite.cost.bill import Wishes, bill
+
+        print_bill(ground.plan.name, bill(part, Wishes()), Price())
         return OK
     compute = ground.site.compute
     if options.on == "local":
         check_parallel(options.parallel, compute)
-    code = prepared(ground, options.results)
+    check_own(options.results / ground.plan.name, "the folder of tables")
+    code = prepared(part, options.results)
     if code == OK and options.on == "local":
         code = enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(ground, options.parallel or default_parallel(), options.on)
+    failed = run_jobs(part, options.parallel or default_parallel(), options.on)
     write_tables(ground, options.results)
     if failed:
-        print(f"mae-bench: {len(failed)} of {len(ground.plan.jobs)} jobs have no result (above)")
+        print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")
     return FAILED if failed else OK
 
 
@@ -143,13 +150,13 @@ def run_jobs(ground: Ground, parallel: int, on: On = "local") -> dict[str, str]:
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import terminal_table, write_report
+    from mae_bench.report.write import write_report
 
     folder = results / ground.plan.name
-    paths = write_report(ground.plan, ground.store, folder, ground.blocked)
+    report = write_report(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print(terminal_table(ground.plan, ground.store))
-    print(f"tables: {', '.join(str(path) for path in paths if path.parent == folder)}")
+    print("\n".join([report.main_table, *map(one_line, report.mixed)]))
+    print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 
 

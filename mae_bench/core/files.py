@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,12 @@ def commit(part: Path, path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write value as indented JSON, whole or not at all; NaN is refused with ValueError."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """Return value as indented JSON; NaN is refused with ValueError."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def append_metrics(out: Path, *, step: int, steps: int, **values: float | str) -> None:
@@ -66,21 +72,24 @@ def append_metrics(out: Path, *, step: int, steps: int, **values: float | str) -
 
 def last_progress(out: Path) -> dict[str, Any] | None:
     """Return the newest whole line of metrics.jsonl, or None; reads only the file's end."""
+    lines = recent_progress(out)
+    return lines[-1] if lines else None
+
+
+def recent_progress(out: Path) -> list[dict[str, Any]]:
+    """Return the last whole lines of metrics.jsonl, oldest first: what its last 4 KiB hold."""
     try:
         with (out / METRICS).open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - 4096))
             lines = stream.read().split(b"\n")[:-1]
     except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict)]
 
 
 def record_facts(out: Path, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""Facts of this machine, which never change a number: store, data sets, interpreters."""
+"""Facts of this machine, which never change a number: store, data, interpreters, cluster."""
 
 import sys
 import tomllib
@@ -9,10 +9,11 @@ from typing import Any
 
 from mae_bench.core.compute import Compute, compute_from
 from mae_bench.core.recipe import unknown
+from mae_bench.core.slurm import SlurmTable, slurm_from
 
 DATASETS = ("imagenet", "coco", "ade20k", "voc", "imagenet_robustness")
 FRAMEWORKS = ("torch", "detectron2", "mmseg")
-KEYS = ("store", "data", "python", "compute")
+KEYS = ("store", "data", "python", "compute", "slurm")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Site:
 
     compute: Compute = field(default_factory=Compute)
     """How training uses this machine."""
+    slurm: SlurmTable = field(default_factory=SlurmTable)
+    """What jobs ask a SLURM cluster for."""
 
     def interpreter(self, framework: str) -> Path:
         """Return the Python that runs jobs of that framework."""
@@ -52,6 +55,7 @@ def read_site(path: Path) -> Site:
         data=_paths(path, "data", table.get("data", {}), DATASETS),
         python=_paths(path, "python", table.get("python", {}), FRAMEWORKS),
         compute=compute_from(_table(path, "compute", table.get("compute", {})), str(path)),
+        slurm=slurm_from(_table(path, "slurm", table.get("slurm", {})), str(path)),
     )
 
 

@@ -2,12 +2,14 @@
 
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from mae_bench.report.frame import status
+from mae_bench.suite.wording import one_line
 
 LONGEST = 160
 """Characters of a reason that a table shows; csv and json have all."""
@@ -41,39 +43,37 @@ class Table:
 
 def main_table(board: pd.DataFrame) -> Table:
     """Return one line an encoder: a column for each metric, parameters, FLOPs, architecture."""
-    columns = _columns(board)
+    rows = _rows(board)
     lines = []
-    for label, group in board.groupby("row", sort=False):
-        params, flops = group["params"].dropna(), group["flops"].dropna()
-        cells = [Cell(str(label))]
-        for task, metric in columns:
-            one = _one(group, task, metric)
+    for label, numbers in rows.items():
+        cells = [Cell(label)]
+        for one in numbers:
             keys = tuple(one["keys"].split())
             cells.append(Cell(score(one), bool(one["best"]), keys, one["why"]))
         cells += [
-            Cell("" if params.empty else f"{params.iloc[0] / 1e6:.2f}"),
-            Cell("" if flops.empty else f"{flops.iloc[0] / 1e9:.3f}"),
-            Cell(str(group["arch"].iloc[0])),
+            Cell(_first(numbers, "params", lambda count: f"{count / 1e6:.2f}")),
+            Cell(_first(numbers, "flops", lambda count: f"{count / 1e9:.3f}")),
+            Cell(str(numbers[0]["arch"])),
         ]
         lines.append(tuple(cells))
-    titles = (_title(board, task, metric) for task, metric in columns)
+    titles = _titles(rows)
     headings = ("Encoder", *titles, "Parameters (M)", "FLOPs (G)", "Architecture")
     return Table(headings, tuple(lines), "l" + "r" * (len(headings) - 2) + "l")
 
 
 def difference_table(board: pd.DataFrame) -> Table:
     """Return one line an encoder, with each metric's difference to supervised and to random."""
-    columns = _columns(board)
+    rows = _rows(board)
     kinds = {"delta_supervised": "−\u00a0supervised", "delta_random": "−\u00a0random"}
     lines = []
-    for label, group in board.groupby("row", sort=False):
-        cells = [Cell(str(label))]
-        for task, metric in columns:
-            one = _one(group, task, metric)
+    for label, numbers in rows.items():
+        cells = [Cell(label)]
+        for one in numbers:
             cells += [Cell(signed(one[kind], int(one["digits"]))) for kind in kinds]
         lines.append(tuple(cells))
-    headings = ("Encoder", *(name for _ in columns for name in kinds.values()))
-    groups = (("", 1), *((_title(board, *column), len(kinds)) for column in columns))
+    titles = _titles(rows)
+    headings = ("Encoder", *(name for _ in titles for name in kinds.values()))
+    groups = (("", 1), *((title, len(kinds)) for title in titles))
     return Table(headings, tuple(lines), "l" + "r" * (len(headings) - 1), groups)
 
 
@@ -115,7 +115,7 @@ def markdown(table: Table) -> str:
 def plain(table: Table) -> str:
     """Return the table as aligned text for a terminal; the best numbers have an asterisk."""
     texts = [list(table.headings)]
-    texts += [[cell.text + "*" * cell.best for cell in line] for line in table.lines]
+    texts += [[one_line(cell.text) + "*" * cell.best for cell in line] for line in table.lines]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     places = list(zip(widths, table.align, strict=True))
     return "\n".join(
@@ -127,7 +127,7 @@ def plain(table: Table) -> str:
     )
 
 
-def score(one: pd.Series) -> str:
+def score(one: "Mapping[Hashable, Any] | pd.Series") -> str:
     """Return mean ± sd, the mean alone for one seed, or n/m where seeds are missing.
 
     Empty where nothing is to be measured.
@@ -163,17 +163,22 @@ def _ending(one: Mapping[Hashable, object]) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _one(group: pd.DataFrame, task: str, metric: str) -> pd.Series:
-    """Return the line of that task and metric."""
-    return group[(group["task"] == task) & (group["metric"] == metric)].iloc[0]
+def _rows(board: pd.DataFrame) -> dict[str, list[dict[Hashable, Any]]]:
+    """Return each encoder's lines of the board, one for every column of the tables, in order."""
+    rows: dict[str, list[dict[Hashable, Any]]] = {}
+    for line in board.to_dict("records"):
+        rows.setdefault(str(line["row"]), []).append(line)
+    return rows
 
 
-def _columns(board: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return task and metric of every column, in order."""
-    return list(board[["task", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+def _titles(rows: Mapping[str, list[dict[Hashable, Any]]]) -> list[str]:
+    """Return the columns' headings with their units."""
+    return [
+        f"{one['title']} ({one['unit']})" if one["unit"] else str(one["title"])
+        for one in next(iter(rows.values()))
+    ]
 
 
-def _title(board: pd.DataFrame, task: str, metric: str) -> str:
-    """Return a column's heading with its unit."""
-    one = _one(board, task, metric)
-    return f"{one['title']} ({one['unit']})" if one["unit"] else str(one["title"])
+def _first(lines: list[dict[Hashable, Any]], name: str, text: Callable[[float], str]) -> str:
+    """Return the text of the first number of that name, empty if there is none."""
+    return next((text(one[name]) for one in lines if not pd.isna(one[name])), "")

@@ -1,17 +1,21 @@
 """The leaderboard as Markdown, CSV, JSON and HTML files."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mae_bench.core.files import write_bytes, write_json
+from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
+from mae_bench.core.names import check_own
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import GROUP, leaderboard
-from mae_bench.report.notes import EXPLANATION, holes, notes, surroundings
+from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
 from mae_bench.report.page import Content, caption, page
+from mae_bench.report.surroundings import mixed, surroundings
 from mae_bench.report.table import (
     difference_table,
     escaped,
@@ -31,18 +35,32 @@ OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
 """What leaderboard.json says of each number of a cell."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What was written, and what of it a terminal shows."""
+
+    paths: tuple[Path, ...]
+    main_table: str
+    """Aligned text."""
+    mixed: tuple[str, ...] = ()
+    """What the numbers do not have in common, a sentence each."""
+
+
 def write_report(
     plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str] | None = None
-) -> list[Path]:
-    """Write leaderboard.md, .csv, .json, .html, long.csv and figures; return their paths.
+) -> Report:
+    """Write leaderboard.md, .csv, .json, .html, long.csv and figures.
 
     `blocked` (job key -> reason) tells what this machine cannot run. The same store gives the
-    same bytes. A picture of an earlier report that no job has any more is deleted.
+    same bytes. A picture of an earlier report that no job has any more is deleted. ValueError if
+    the folder is a symbolic link.
     """
+    check_own(folder, "the folder of tables")
+    check_own(folder / "figures", "the folder of tables")
     folder.mkdir(parents=True, exist_ok=True)
     frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
     board = leaderboard(frame)
-    results = [result for result in map(store.result, plan.jobs) if result is not None]
+    made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
     content = Content(
         suite=plan.name,
         command=command(plan),
@@ -50,7 +68,7 @@ def write_report(
         difference=difference_table(board),
         jobs=job_table(jobs),
         explanation=EXPLANATION,
-        notes=[*notes(board), *holes(frame), *_total(jobs), *surroundings(results)],
+        notes=[*notes(board), *holes(frame), *doubles(frame), *_total(jobs), *surroundings(made)],
         figures=_copy_figures(plan, store, folder / "figures"),
     )
     texts = {
@@ -59,16 +77,18 @@ def write_report(
         "leaderboard.html": page(content),
         "long.csv": frame.to_csv(index=False, lineterminator="\n"),
     }
+    texts["leaderboard.json"] = json_text(_json(content, frame, board, jobs))
     for name, text in texts.items():
-        write_bytes(folder / name, text.encode())
-    write_json(folder / "leaderboard.json", _json(content, frame, board, jobs))
+        _write(folder / name, text.encode())
     names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
-    return [folder / name for name in (*names, "long.csv")] + list(content.figures)
+    paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
+    return Report(tuple(paths), plain(content.main), tuple(mixed(made)))
 
 
-def terminal_table(plan: Plan, store: Store) -> str:
-    """Return the main table as aligned text, for the terminal."""
-    return plain(main_table(leaderboard(long_frame(plan, store))))
+def _write(path: Path, content: bytes) -> None:
+    """Write the file unless it is so already: what is unchanged keeps its time."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
 
 
 def command(plan: Plan) -> str:
@@ -108,12 +128,14 @@ def _json(
     content: Content, frame: pd.DataFrame, board: pd.DataFrame, jobs: pd.DataFrame
 ) -> dict[str, Any]:
     """Return what leaderboard.json holds, blanks as None."""
-    groups = dict(iter(frame.groupby(GROUP, sort=False)))
+    numbers: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for one in _records(frame):
+        of_cell = tuple(one[name] for name in GROUP)
+        numbers[of_cell].append({name: one[name] for name in OF_NUMBER})
     cells = []
     for cell in _records(board):
-        numbers = groups[(cell["row"], cell["task"], cell["metric"])]
         del cell["keys"], cell["why"]
-        cells.append(cell | {"numbers": _records(numbers[OF_NUMBER])})
+        cells.append(cell | {"numbers": numbers[tuple(cell[name] for name in GROUP)]})
     return {
         "schema": SCHEMA,
         "suite": content.suite,
@@ -126,8 +148,8 @@ def _json(
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the frame's lines with Python values, None for NaN."""
-    blank = frame.astype(object).where(frame.notna(), None)
-    return [{str(k): v for k, v in one.items()} for one in blank.to_dict("records")]
+    records = frame.to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in one.items()} for one in records]
 
 
 def _total(jobs: pd.DataFrame) -> list[str]:
@@ -149,7 +171,7 @@ def _copy_figures(plan: Plan, store: Store, folder: Path) -> list[Path]:
             path.unlink(missing_ok=True)
             continue
         folder.mkdir(exist_ok=True)
-        write_bytes(path, source.read_bytes())
+        _write(path, source.read_bytes())
         kept.append(path)
     return kept
 
@@ -171,4 +193,4 @@ def _shown(plan: Plan, store: Store) -> Iterator[Job]:
 def _figure(store: Store, job: Job, name: str) -> Path | None:
     """Return the picture of that name in the job's folder, None if it left none."""
     path = store.dir(job) / "figures" / f"{name}.png"
-    return path if path.is_file() else None
+    return path if path.is_file() and not path.is_symlink() else None

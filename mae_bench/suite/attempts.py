@@ -30,11 +30,14 @@ log = logging.getLogger(__name__)
 ATTEMPTS = "attempts"
 START = "start.json"
 """In an attempt's folder: what was saved when it began."""
+STARTING = "starting"
+"""What an owner was started by that only holds the attempt for a process it is starting."""
 MOST_IN_VAIN = 3
 """Attempts in a row that may save nothing new before the job counts as failed."""
 UNCOUNTED = re.compile(
     r"(attempts|figures|tensorboard|mmengine)/|core(\.\d+)?$|.*\.(part|sbatch|txt)$"
-    rf"|(job|compute|facts|seconds|failure|submission|{METRICS.partition('.')[0]})\.jsonl?$"
+    r"|(job|compute|facts|seconds|energy|failure|cancelled|submission)\.json$"
+    rf"|{re.escape(METRICS)}$"
 )
 """Files that say nothing about how far a job is."""
 OWN = "checkpoints/step-"
@@ -130,7 +133,7 @@ def begin_after(folder: Path, number: int) -> Turn:
     last = newest(folder / ATTEMPTS)
     if (last.number if last else 0) != number:
         raise Taken(f"{folder.name} was started by another process")
-    return _take(folder, last, "")
+    return _take(folder, last, STARTING)
 
 
 def adopt(turn: Turn, started_by: str) -> None:

@@ -31,6 +31,9 @@ class Display(Protocol):
     def failed(self, job: Job, reason: str, log: Path) -> None:
         """A job ended without a result."""
 
+    def cancelled(self, job: Job, reason: str) -> None:
+        """A person ended the job."""
+
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
@@ -66,6 +69,10 @@ class Lines:
     def failed(self, job: Job, reason: str, log: Path) -> None:
         """Write why, and where to read more."""
         self.write(f"FAILED    {job_name(job)}: {reason}  (log: {log})")
+
+    def cancelled(self, job: Job, reason: str) -> None:
+        """Write who ended it."""
+        self.write(f"cancelled {job_name(job)}: {reason}")
 
     def blocked(self, job: Job, reason: str) -> None:
         """Write why."""

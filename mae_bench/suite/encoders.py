@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mae_bench.core.names import LONGEST
+
 FOLDER = "encoders"
 """Below the store: what was added by name, and in `converted` what was converted on the way."""
 FETCHED = ("timm:", "hf:")
@@ -88,7 +90,7 @@ def _header(path: Path, key: str) -> dict[str, Any] | None:
 
 def _kept(store: Path, label: str, make: Callable[[Path], str], say: Say) -> Path:
     """Return the store's file of that label, made if there is none yet."""
-    safe = re.sub(r"[^0-9A-Za-z.-]", "_", label)
+    safe = re.sub(r"[^0-9A-Za-z.-]", "_", label)[-LONGEST:]  # its end is a digest
     kept = store / FOLDER / "converted" / f"{safe}-v{CONVERSION}.safetensors"
     if not spec_in(kept):
         say(make(kept))

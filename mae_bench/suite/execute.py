@@ -22,12 +22,21 @@ from mae_bench.core.files import write_json
 from mae_bench.core.parent import end_with_parent
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.core.turns import BUSY, Superseded, Taken, Turn, mine
-from mae_bench.kit.loss_figure import loss_figure
+from mae_bench.kit.power import metered
 from mae_bench.suite.attempts import adopt, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.nodes import decline, place
 from mae_bench.suite.provenance import facts, provenance
-from mae_bench.suite.store import FAILURE, JOB, RESULT, SCHEMA, check_metrics, read_result
+from mae_bench.suite.store import (
+    CANCELLED,
+    FAILURE,
+    JOB,
+    RESULT,
+    SCHEMA,
+    check_metrics,
+    read_result,
+    sealed,
+)
 from mae_bench.suite.torchrun import follow, run_ranks
 from mae_bench.suite.verdict import error_of, give_up, leave_failure, passing
 
@@ -71,6 +80,7 @@ def execute(folder: Path) -> int:
         decline(folder, here, BUSY)
         return BUSY
     with at_work(turn):
+        log.info("attempt %d begins: %s", turn.number, turn.owner)
         return _attempt(turn, folder, job, recipe)
 
 
@@ -102,6 +112,9 @@ def _code(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Return the exit code of one attempt."""
     if _is_done(folder, job, recipe):  # by the attempt before, while this one began
         return DONE
+    if (folder / CANCELLED).exists():
+        log.error("cancelled: `mae-bench run` or `mae-bench retry` starts it again")
+        return FAILED
     (folder / FAILURE).unlink(missing_ok=True)
     if in_vain(folder, job.get("attempts_before", 0)):
         give_up(folder, turn)
@@ -155,10 +168,13 @@ def _fail(folder: Path, error: Exception) -> int:
 
 def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Run the recipe once; leave a result or a failure."""
+    from mae_bench.kit.loss_figure import loss_figure  # numpy, which starting a job needs not
+
     started = time.time()
     try:
         _check_data(folder, job, recipe)
-        metrics = recipe.run(_context(folder, job))
+        with metered(folder):
+            metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
         loss_figure(folder)
     except SystemExit:
@@ -169,17 +185,15 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
         code = _fail(folder, error)
         loss_figure(folder)
         return code
-    write_json(
-        folder / RESULT,
-        {
-            "schema": SCHEMA,
-            "key": job["key"],
-            "metrics": {name: float(value) for name, value in metrics.items()},
-            "fidelity": fidelity(recipe, facts(folder)),
-            "seconds": round(_spend(folder, time.time() - started), 1),
-            "provenance": provenance(folder, job, recipe, started),
-        },
-    )
+    content = {
+        "schema": SCHEMA,
+        "key": job["key"],
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "fidelity": fidelity(recipe, facts(folder)),
+        "seconds": round(_spend(folder, time.time() - started), 1),
+        "provenance": provenance(folder, job, recipe, started),
+    }
+    write_json(folder / RESULT, sealed(content))
     log.info("done: %s", metrics)
     return DONE
 

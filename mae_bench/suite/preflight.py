@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mae_bench.core.demo_data import DemoData, demo_roots
 from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
 from mae_bench.kit.fingerprints import fingerprint
@@ -93,6 +94,7 @@ def prepare_ground(
         for name in sorted(wanted.keys() - own)
         for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
+    problems += _elsewhere(ground)
     if results is not None:
         problems += unwritable(results / ground.plan.name, "results")
     problems += unwritable(ground.store.root, "store") or disk_problem(
@@ -184,6 +186,17 @@ def _data_problem(job: Job, ground: Ground) -> str | None:
         return None
     root = ground.roots.get(name)
     return check(name, root)[0] if root is None or not root.is_dir() else None
+
+
+def _elsewhere(ground: Ground) -> list[str]:
+    """Return a problem for each job to run whose folder leads out of the store."""
+    problems = []
+    for job in _able(ground):
+        try:
+            check_own(ground.store.dir(job), "the store")
+        except ValueError as error:
+            problems.append(f"store: {error}")
+    return problems
 
 
 def unwritable(folder: Path, what: str) -> list[str]:

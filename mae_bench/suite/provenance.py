@@ -15,6 +15,7 @@ from mae_bench.core.fidelity import values_of
 from mae_bench.core.files import FACTS
 from mae_bench.core.recipe import Recipe
 from mae_bench.kit.gpus import cpu_name
+from mae_bench.kit.power import energy_of
 
 PACKAGES = ("mae-bench", "torch", "torchvision", "timm", "numpy")
 TOOLBOXES = {
@@ -35,6 +36,7 @@ def provenance(folder: Path, job: dict[str, Any], recipe: Recipe, started: float
         "device": _device(),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        **energy_of(folder),
         "values": values_of(recipe, facts(folder)),
         "facts": facts(folder),
     }

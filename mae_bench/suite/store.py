@@ -1,5 +1,6 @@
 """Where jobs live: a folder each, whose state is read off its files and never stored."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any, Literal
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
 from mae_bench.suite.attempts import holder, last_number
 
 SCHEMA = 1
 JOB, RESULT, FAILURE, LOG = "job.json", "result.json", "failure.json", "log.txt"
+CANCELLED = "cancelled.json"
+"""In a job's folder: a person ended it, so that only who asks for it anew starts it again."""
+SEAL = "seal"
+"""In result.json: the SHA-256 of all the rest, which tells a result that was changed later."""
 
-StateName = Literal["done", "failed", "running", "partial", "new"]
+StateName = Literal["done", "failed", "cancelled", "running", "partial", "new"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class JobState:
 
     name: StateName
     reason: str = ""
-    """Why it failed, or who runs it."""
+    """Why it failed, who runs or cancelled it, or why its result.json is not believed."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,11 @@ class Store:
         """Write job.json and compute.json, clear an earlier failure and return the folder.
 
         Whoever asks for a job anew gives it all its attempts again: only those after number
-        `before`, by default the newest there is, count as made in vain.
+        `before`, by default the newest there is, count as made in vain. Raises ValueError if the
+        folder is a symbolic link, which could lead out of the store.
         """
         folder = self.dir(job)
+        check_own(folder, "the store")
         folder.mkdir(parents=True, exist_ok=True)
         encoder = self.encoder(job)
         write_json(
@@ -75,7 +83,7 @@ class Store:
             },
         )
         write_compute(folder, compute or Compute())
-        (folder / FAILURE).unlink(missing_ok=True)
+        forgive(folder)
         return folder
 
     def result(self, job: Job) -> Result | None:
@@ -87,29 +95,64 @@ class Store:
         return state_in(self.dir(job), job.key, job.recipe.metrics)
 
 
+def forgive(folder: Path) -> None:
+    """Remove what keeps a job from being started again: its failure and its cancellation."""
+    for name in (FAILURE, CANCELLED):
+        (folder / name).unlink(missing_ok=True)
+
+
 def state_in(folder: Path, key: str, metrics: tuple[Metric, ...]) -> JobState:
     """Return the state that the files of a job's folder show now."""
-    if read_result(folder / RESULT, key, metrics) is not None:
+    try:
+        believed_result(folder / RESULT, key, metrics)
         return JobState("done")
+    except OSError:
+        unusable = ""
+    except ValueError as error:
+        unusable = f"its result.json is not believed: {error}"
     if not folder.is_dir():
         return JobState("new")
     owner = holder(folder)
     if owner is not None:
         return JobState("running", str(owner))
-    try:
-        failure = json.loads((folder / FAILURE).read_text())
-        return JobState("failed", str(failure["message"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return JobState("partial")
+    names: tuple[tuple[StateName, str], ...] = (("cancelled", CANCELLED), ("failed", FAILURE))
+    for state, name in names:
+        try:
+            return JobState(state, str(json.loads((folder / name).read_text())["message"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return JobState("partial", unusable)
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a result.json with its seal."""
+    return content | {SEAL: _seal(json.loads(json.dumps(content)))}
 
 
 def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | None:
-    """Return the result in the file if it is whole, of that key, and its metrics in range."""
+    """Return the result in the file, None if there is none that can be believed."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if content["schema"] != SCHEMA or content["key"] != key:
-            return None
+        return believed_result(path, key, metrics)
+    except (OSError, ValueError):
+        return None
+
+
+def believed_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result:
+    """Return the result in the file if it is whole, of that key, unchanged, its metrics in range.
+
+    Raises OSError without a file, and ValueError saying why what is there is not believed. A result
+    of before there were seals has none.
+    """
+    text = path.read_text()
+    try:
+        content: dict[str, Any] = json.loads(text)
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"it has schema {content['schema']}, this version reads {SCHEMA}")
+        if content["key"] != key:
+            raise ValueError(f"it is of job {content['key']}, not of {key}")
         check_metrics(content["metrics"], metrics)
+        if content.get(SEAL, seal := _seal(content)) != seal:
+            raise ValueError("it was changed after it was written")
         stamp = content.get("fidelity", [])
         return Result(
             key,
@@ -118,8 +161,16 @@ def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | N
             content["provenance"],
             stamp if isinstance(stamp, str) else tuple(stamp),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    except json.JSONDecodeError as error:
+        raise ValueError("it is not whole JSON") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it lacks what a result has ({error!r})") from error
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a result's canonical JSON without its seal."""
+    rest = {name: value for name, value in content.items() if name != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def check_metrics(values: dict[str, float], metrics: tuple[Metric, ...]) -> None:

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mae_bench.core.job import Result
-from mae_bench.core.recipe import Recipe, build, unknown
+from mae_bench.core.names import check_own
+from mae_bench.core.recipe import Recipe, build
+from mae_bench.core.registry import load
+from mae_bench.suite.finding import Candidate, the_one
 from mae_bench.suite.store import JOB, RESULT, JobState, read_result, state_in
-
-MOST = 12
-"""Candidates that an error names."""
+from mae_bench.suite.wording import one_line
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,19 @@ class StoredJob:
     state: JobState
     result: Result | None
 
-    def __str__(self) -> str:
-        """Return the job in a line, for people."""
-        return f"{self.key}  {self.row} · {self.name} · seed {self.seed}  ({self.state.name})"
+    @property
+    def candidate(self) -> Candidate:
+        """The job by what it can be called."""
+        return Candidate(self.key, self.name, self.row, self.seed, self.state.name)
 
 
 def read_job(folder: Path) -> StoredJob:
     """Return the job of a folder; ValueError saying what is wrong if it is none of this program."""
+    check_own(folder, "the store")
     try:
         content = json.loads((folder / JOB).read_text())
         key, identity = str(content["key"]), content["identity"]
-        module, _, name = str(content["target"]).partition(":")
-        recipe: type[Recipe] = getattr(import_module(module), name)
+        recipe = load(str(identity["recipe"]))  # a file may name a recipe, but no code to load
         build(recipe, content["fields"])
         about = (str(identity["recipe"]), str(content["row"]), int(content["seed"]))
     except FileNotFoundError as error:
@@ -57,56 +58,47 @@ def read_job(folder: Path) -> StoredJob:
 def find_job(words: Sequence[str], store: Path) -> StoredJob:
     """Return the one job that is meant, by folder, by key or its beginning, or by words.
 
-    Every word must be in its key's beginning, row, recipe or state, in whatever case; a word that
-    is the whole of a recipe or row beats parts of others. Raises ValueError naming candidates.
+    Raises ValueError naming candidates if that is none or several.
     """
     if len(words) == 1:
         folder = Path(words[0])
         if (folder / JOB).exists() or ("/" in words[0] and folder.is_dir()):
             return read_job(folder)
-        if (store / words[0]).is_dir():
+        if "/" in words[0]:
+            raise ValueError(f"{words[0]}: no such job folder; pass a key or words of the job")
+        if words[0] not in ("", ".", "..") and (store / words[0]).is_dir():
             return read_job(store / words[0])
-    jobs, text = _jobs(store), " ".join(words)
-    if not jobs:
-        raise ValueError(f"{text}: no such job folder, and no job in the store {store}")
-    whole = [job for job in jobs if all(_whole(job, word) for word in words)]
-    found = whole or [job for job in jobs if all(_part(job, word) for word in words)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        lines = _lines(found)
-        raise ValueError(f"{text} may be {len(found)} jobs; add a word or pass a key:\n{lines}")
-    known = {job.name for job in jobs} | {job.row for job in jobs} | {job.key for job in jobs}
-    missed = next((w for w in words if not any(_part(job, w) for job in jobs)), text)
-    if len(known) > MOST:
-        known -= {job.key for job in jobs}
-    raise ValueError(f"{unknown('job', missed, known)}; in the store {store}:\n{_lines(jobs)}")
+    jobs = {job.key: job for job in stored_jobs(store)[0]}
+    return jobs[the_one(words, [job.candidate for job in jobs.values()], f"the store {store}")]
 
 
-def _jobs(store: Path) -> list[StoredJob]:
-    """Return the store's jobs by row and recipe; folders that cannot be understood are no jobs."""
-    found = []
-    for path in store.glob(f"*/{JOB}"):
+def in_store(job: StoredJob, store: Path) -> StoredJob:
+    """Return the job if it lies in the store under its own key; ValueError with the next step."""
+    if job.folder.resolve() != (store / job.folder.name).resolve():
+        parent = job.folder.resolve().parent
+        raise ValueError(f"{job.folder} is not in the store {store}; pass --store {parent}")
+    if job.folder.resolve().name != job.key:
+        raise ValueError(
+            f"{job.folder} holds job {one_line(job.key)}, so it is a copy: a job lies in the "
+            "folder of its key"
+        )
+    return job
+
+
+def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
+    """Return the store's jobs by row and recipe, and why other folders with a job.json are none.
+
+    A job lies in the folder of its key: a copy under another name counts nowhere.
+    """
+    found, strays = [], []
+    for path in sorted(store.glob(f"*/{JOB}")):
         try:
-            found.append(read_job(path.parent))
-        except ValueError:
+            job = read_job(path.parent)
+        except ValueError as error:
+            strays.append(str(error))
             continue
-    return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key))
-
-
-def _lines(jobs: Sequence[StoredJob]) -> str:
-    """Return the first jobs, a line each."""
-    more = [f"  and {len(jobs) - MOST} more"] if len(jobs) > MOST else []
-    return "\n".join([*(f"  {job}" for job in jobs[:MOST]), *more])
-
-
-def _whole(job: StoredJob, word: str) -> bool:
-    """Return whether the word is the job's key, recipe, row, seed or state."""
-    names = (job.key, job.name, job.row, f"seed{job.seed}", job.state.name)
-    return word.casefold() in [name.casefold() for name in names]
-
-
-def _part(job: StoredJob, word: str) -> bool:
-    """Return whether the job's key begins with the word, or the word is in its names."""
-    names = (job.name, job.row, f"seed{job.seed}", job.state.name)
-    return job.key.startswith(word) or any(word.casefold() in name.casefold() for name in names)
+        if job.key == path.parent.name:
+            found.append(job)
+        else:
+            strays.append(f"{path.parent} is named otherwise than its job, {one_line(job.key)}")
+    return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key)), strays

@@ -39,15 +39,15 @@ class Elements(HTMLParser):
 
 
 def test_all_files_are_written_and_nothing_is_left_beside(filled: Any, tmp_path: Path) -> None:
-    paths = write_report(filled.plan, filled.store, tmp_path / "out")
+    paths = write_report(filled.plan, filled.store, tmp_path / "out").paths
     names = ["leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html"]
     assert [path.name for path in paths] == [*names, "long.csv"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(paths)
 
 
 def test_the_same_store_gives_the_same_bytes(filled: Any, tmp_path: Path) -> None:
-    one = write_report(filled.plan, filled.store, tmp_path / "one")
-    other = write_report(filled.plan, filled.store, tmp_path / "other")
+    one = write_report(filled.plan, filled.store, tmp_path / "one").paths
+    other = write_report(filled.plan, filled.store, tmp_path / "other").paths
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 
@@ -162,7 +162,7 @@ def test_pictures_of_the_mae_row_are_copied_and_stale_ones_deleted(
     stale = tmp_path / "figures" / "segmentations.png"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier run")
-    paths = write_report(filled.plan, filled.store, tmp_path)
+    paths = write_report(filled.plan, filled.store, tmp_path).paths
     assert paths[-1] == tmp_path / "figures" / "detections.png"
     assert paths[-1].read_bytes() == b"mae"
     assert not stale.exists()
@@ -176,7 +176,7 @@ def test_pictures_of_a_job_without_a_result_are_not_shown(filled: Any, tmp_path:
     (folder / "result.json").unlink()
     (folder / "figures").mkdir()
     (folder / "figures" / "detections.png").write_bytes(b"half")
-    paths = write_report(filled.plan, filled.store, tmp_path)
+    paths = write_report(filled.plan, filled.store, tmp_path).paths
     assert not [path for path in paths if path.suffix == ".png"]
 
 

@@ -1,15 +1,19 @@
 import json
+import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from mae_bench.cli import main
 from mae_bench.core import registry
 from mae_bench.core.site import Site
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.suite import Column, Suite, made_row
 
 RECIPES = Path(__file__).parent / "recipes"
+STOPS = (signal.SIGTERM, signal.SIGUSR2)
 TRIALS = {
     "counting": "trial_recipes:Counting",
     "reading": "trial_recipes:Reading",
@@ -66,3 +70,56 @@ def python():
 @pytest.fixture
 def read_json():
     return lambda path: json.loads(path.read_text())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def call(capsys, tmp_path):
+    """Return a function: words of a command line -> its answer, in this test's store."""
+
+    def call(*words):
+        handlers = {number: signal.getsignal(number) for number in STOPS}
+        capsys.readouterr()
+        try:
+            main([*map(str, words), "--store", str(tmp_path / "runs")])
+        except SystemExit as end:
+            return Answer(end.code, *capsys.readouterr())
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        raise AssertionError("the command line always exits")
+
+    return call
+
+
+@pytest.fixture
+def write_suite(tmp_path):
+    """Return a function: fields of each row's Counting and of the tasks -> suite file."""
+
+    def table(name, fields):
+        lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+        return "\n".join([name, 'size = "demo"', *lines, ""])
+
+    def write(rows=None, tasks=None, seeds=(0,), name="trial"):
+        parts = [f'name = "{name}"', f"seeds = {list(seeds)}"]
+        for label, fields in (rows or {"Good": {}}).items():
+            parts.append(table(f"[encoders.{json.dumps(label)}]\nrecipe = 'counting'", fields))
+        for task, fields in (tasks or {"reading": {}}).items():
+            parts.append(table(f"[[tasks]]\nrecipe = '{task}'", fields))
+        path = tmp_path / f"{name}.toml"
+        path.write_text("\n".join(parts))
+        return path
+
+    return write

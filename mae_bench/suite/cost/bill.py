@@ -16,11 +16,21 @@ from mae_bench.suite.cost.samples import Sample, read_samples
 from mae_bench.suite.cost.schedule import Piece, chain_seconds, wall_seconds
 from mae_bench.suite.preflight import Ground
 
-State = Literal["cached", "running", "queued", "blocked", "failed before", "continues", "to run"]
+State = Literal[
+    "cached",
+    "running",
+    "queued",
+    "blocked",
+    "failed before",
+    "cancelled before",
+    "continues",
+    "to run",
+]
 STATES: Mapping[str, State] = {
     "running": "running",
     "queued": "queued",
     "failed": "failed before",
+    "cancelled": "cancelled before",
     "partial": "continues",
 }
 

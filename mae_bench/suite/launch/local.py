@@ -22,7 +22,7 @@ from mae_bench.suite.display import Display
 from mae_bench.suite.execute import REQUEUE
 from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.store import LOG
+from mae_bench.suite.store import CANCELLED, LOG
 from mae_bench.suite.verdict import failed_after, give_up, leave_crash
 
 POLL_S = 0.2
@@ -86,6 +86,7 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
         if ground.store.result(job) is None:
             state.waiting[job.key] = job
             state.before[job.key] = before
+            (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)  # it is asked for anew
     expected = expected_seconds(ground.plan, ground.store)
     chain = chain_seconds(ground.plan, expected)
     try:
@@ -115,6 +116,8 @@ def _reap(state: Launch) -> None:
         job, found = process.job, state.ground.store.state(process.job)
         if found.name == "done":
             state.display.finished(job, state.ground.store)
+        elif found.name == "cancelled":
+            _rest(state, job, found.reason)
         elif found.name == "running":  # another process took over
             state.waiting[key] = job
         elif found.name != "failed" and (code < 0 or code in (REQUEUE, BUSY)):
@@ -128,6 +131,13 @@ def _fail(state: Launch, job: Job, reason: str) -> None:
     state.waiting.pop(job.key, None)
     state.failed[job.key] = f"failed: {reason}"
     state.display.failed(job, reason, state.ground.store.dir(job) / LOG)
+
+
+def _rest(state: Launch, job: Job, reason: str) -> None:
+    """Take note that a person cancelled the job while this run was at work."""
+    state.waiting.pop(job.key, None)
+    state.failed[job.key] = f"cancelled: {reason}"
+    state.display.cancelled(job, reason)
 
 
 def _block(state: Launch) -> None:
@@ -164,6 +174,8 @@ def _start(state: Launch, chain: dict[str, float]) -> None:
             state.display.finished(job, store)
         elif found.name == "running":
             _wait_for(state, job)
+        elif found.name == "cancelled":
+            _rest(state, job, found.reason)
         elif found.name == "failed" and failed_after(store.dir(job), state.before[job.key]):
             _fail(state, job, found.reason)
         elif len(state.running) < state.parallel:

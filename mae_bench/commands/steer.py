@@ -1,0 +1,107 @@
+"""Ends jobs, and lets them be started again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import tyro
+
+from mae_bench.cli import FAILED, OK
+from mae_bench.commands.options import Place, parse
+from mae_bench.commands.status import Look, standings_of
+from mae_bench.core.site import Site
+from mae_bench.suite import launch
+from mae_bench.suite.finding import Candidate, several
+from mae_bench.suite.launch.queue import Unanswered
+from mae_bench.suite.narrow import Filters, part_of
+from mae_bench.suite.preflight import survey
+from mae_bench.suite.presets import named_suite
+from mae_bench.suite.status import Standing
+from mae_bench.suite.steering import UNTOLD, end_process, mark_cancelled, retried
+from mae_bench.suite.store import Store
+from mae_bench.suite.stored import find_job, in_store
+from mae_bench.suite.tier import FULL
+
+
+@dataclass(frozen=True)
+class SteerOptions:
+    """Which jobs are meant."""
+
+    job: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Keys, which may be cut to four characters; or a job's folder; or words of its row, recipe and
+    state that only one job has."""
+    suite: str = ""
+    """All jobs of this preset or TOML file instead, or those that the filters choose."""
+    tier: str = FULL
+    """full, or lite: the published short schedules; or a tier of the suite's own."""
+    filters: Filters = field(default_factory=Filters)
+    place: Place = field(default_factory=Place)
+
+
+def cancel(words: list[str]) -> int:
+    """Let jobs save themselves and end; return 1 if some could not be told."""
+    about = "Let jobs save themselves and end. They rest until a later run asks for them."
+    options = parse(SteerOptions, "cancel", words, about)
+    site = options.place.read()
+    chosen = _chosen("cancel", options, site)
+    ending = {key: one for key, one in chosen.items() if one.state not in ("done", "failed")}
+    for key in chosen.keys() - ending.keys():
+        print(f"{chosen[key].entry} ({key[:8]}): {chosen[key].state}, there is nothing to end")
+    for one in ending.values():
+        mark_cancelled(one)
+    queued, problem = _taken_out(site, list(ending))
+    answers = {key: _ended(one, queued.get(key)) for key, one in ending.items()}
+    for key, answer in answers.items():
+        print(f"{ending[key].entry} ({key[:8]}): cancelled; {answer}")
+    if problem:
+        print(problem)
+    return FAILED if problem or any(a.startswith(UNTOLD) for a in answers.values()) else OK
+
+
+def retry(words: list[str]) -> int:
+    """Forget why jobs failed or were cancelled; return the exit code."""
+    about = "Forget why jobs failed or were cancelled, so that a later run starts them again."
+    options = parse(SteerOptions, "retry", words, about)
+    chosen = _chosen("retry", options, options.place.read())
+    if options.suite:  # whoever names a suite means those that there is something to do for
+        chosen = {k: one for k, one in chosen.items() if one.state in ("failed", "cancelled")}
+    for key, one in chosen.items():
+        print(f"{one.entry} ({key[:8]}): {retried(one)}")
+    print(
+        f"{len(chosen)} jobs: the run that asked for them starts them again when it is typed anew"
+    )
+    return OK
+
+
+def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Standing]:
+    """Return how the jobs that are meant stand, by key; ValueError if none is named."""
+    if bool(options.job) == bool(options.suite):
+        raise ValueError(f"{command} needs either jobs or --suite: mae-bench {command} KEY ...")
+    if options.suite:
+        suite = named_suite(options.suite, site.store, options.tier)
+        part = part_of(survey(suite, site), options.filters)
+        return standings_of(Look(site, part.plan, part.blocked))[0]
+    if (options.filters, options.tier) != (Filters(), FULL):
+        raise ValueError("--only, --task, --seed and --tier choose within a suite: pass --suite")
+    found = standings_of(Look(site, None, {}))[0]
+    if len(options.job) == 1 and "/" in options.job[0]:
+        keys = [in_store(find_job(options.job, site.store), site.store).key]
+    else:
+        known = [
+            Candidate(key, one.entry.recipe, one.entry.row, one.entry.seed, one.state)
+            for key, one in found.items()
+        ]
+        keys = several(options.job, known, f"the store {site.store}")
+    return {key: found[key] for key in keys}
+
+
+def _taken_out(site: Site, keys: list[str]) -> tuple[dict[str, str], str]:
+    """Return the scheduler's ids of the jobs that it was told to end, and what went wrong."""
+    try:
+        return launch.cancel(site, Store(site.store), keys), ""
+    except Unanswered as silence:
+        return {}, f"the scheduler does not answer ({silence}): cancel again when it does"
+
+
+def _ended(one: Standing, queued: str | None) -> str:
+    """Return in words how a job was told to end."""
+    return f"the scheduler was told, job {queued}" if queued else end_process(one.folder)

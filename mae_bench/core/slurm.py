@@ -1,0 +1,155 @@
+"""What the jobs of a suite ask a SLURM cluster for: the table [slurm] of site.toml."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mae_bench.core.recipe import typed_value, unknown
+from mae_bench.core.registry import OBJECTIVES, TASKS
+
+TIME = re.compile(r"\d+(:\d{1,2}){0,2}|\d+-\d+(:\d{1,2}){0,2}")
+"""Minutes, minutes:seconds, hours:minutes:seconds, or days-hours and so on."""
+WORD = re.compile(r"[\w.,:@+=*&|()!\[\]/-]*", re.ASCII)
+"""What partitions, accounts, constraints and amounts are made of: no blanks, quotes or $."""
+LEAST_NOTICE_S = 60
+OURS = {
+    "job-name": "jobs are found by their name",
+    "output": "it is log.txt in the job's folder",
+    "error": "it is log.txt in the job's folder",
+    "open-mode": "every start adds to log.txt",
+    "chdir": "a job runs in its own folder",
+    "array": "a job is one start",
+    "wrap": "the script is job.sbatch",
+    "dependency": "the plan decides it",
+    "no-requeue": "preempted jobs are started again",
+    "nodes": "set slurm.nodes",
+    "ntasks": "one process starts on each node",
+    "time": "set slurm.time",
+}
+"""Options that a line of `extra` may not set, and why."""
+SHORT = {"J": "job-name", "o": "output", "e": "error", "D": "chdir", "a": "array", "t": "time"} | {
+    "d": "dependency",
+    "N": "nodes",
+    "n": "ntasks",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """What each job asks for; empty texts leave it to the cluster's defaults."""
+
+    partition: str = ""
+    """One partition, or several separated by commas."""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    """Features that the nodes must have, such as a100."""
+    time: str = ""
+    """Time limit of one start, such as 24:00:00 or 2-00:00:00; jobs continue in the next."""
+    nodes: int = 1
+    gpus_per_node: int = 0
+    """0: as many as compute.gpus says. Jobs that train nothing take one node and one GPU."""
+    gres: str = "gpu"
+    """How the cluster calls a GPU: gpu, or gpu:a100; empty where it has none to ask for."""
+    cpus_per_gpu: int = 0
+    """CPU cores for each GPU; 0: the cluster's default."""
+    memory: str = ""
+    """Memory of each node, such as 200G; 0 for all of it."""
+    notice_s: int = 120
+    """Seconds before the time limit, and of a preemption where the cluster allows it, at which
+    a job is told to save itself. At least 60: SLURM may be a minute off."""
+    container: str = ""
+    """Command that the job's Python runs in, such as apptainer exec --nv image.sif."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell before the job, such as module load cuda."""
+    extra: tuple[str, ...] = ()
+    """Further options of sbatch, such as --exclude=n3."""
+    max_queued: int = 0
+    """Most jobs in the queue at once; 0: as many as the cluster takes."""
+    poll_s: int = 20
+    """Seconds between two looks at the queue while a run is followed."""
+    settle_s: int = 30
+    """Seconds that the files of a job that left the queue may be late."""
+    check_worker: bool = True
+    """Whether a short job looks at a worker before the first job starts."""
+
+    def __post_init__(self) -> None:
+        for name in ("partition", "account", "qos", "constraint", "gres", "memory"):
+            value = getattr(self, name)
+            _require(self, name, "made of letters, digits and -_.,:/", bool(WORD.fullmatch(value)))
+        _require(self, "time", "such as 24:00:00", not self.time or bool(TIME.fullmatch(self.time)))
+        _require(self, "nodes", ">= 1", self.nodes >= 1)
+        for name in ("gpus_per_node", "cpus_per_gpu", "max_queued", "settle_s"):
+            _require(self, name, ">= 0", getattr(self, name) >= 0)
+        _require(self, "poll_s", ">= 1", self.poll_s >= 1)
+        allowed = f">= {LEAST_NOTICE_S}, since SLURM may be a minute off and a save takes time"
+        _require(self, "notice_s", allowed, self.notice_s >= LEAST_NOTICE_S)
+        for name, lines in (("container", (self.container,)), ("setup", self.setup)):
+            _require(self, name, "without line breaks", not any(map(_breaks, lines)))
+        for line in self.extra:
+            _check_extra(line)
+
+
+@dataclass(frozen=True)
+class SlurmTable:
+    """What all jobs ask for, and what those of some recipes ask for instead."""
+
+    common: Slurm = field(default_factory=Slurm)
+    recipes: Mapping[str, Slurm] = field(default_factory=dict)
+
+    def of(self, recipe: str) -> Slurm:
+        """Return what a job of that recipe asks for."""
+        return self.recipes.get(recipe, self.common)
+
+
+def slurm_from(values: Mapping[str, Any], where: str) -> SlurmTable:
+    """Return the settings of [slurm] and of its tables [slurm.RECIPE], which go before it.
+
+    Raises ValueError naming an unknown key with the nearest one, or a wrong value.
+    """
+    own = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    common = _slurm(own, Slurm(), f"{where}: slurm", where)
+    recipes = {}
+    for name, table in values.items():
+        if not isinstance(table, dict):
+            continue
+        if name not in OBJECTIVES | TASKS:
+            raise ValueError(f"{where}: " + unknown("recipe of [slurm]", name, OBJECTIVES | TASKS))
+        recipes[name] = _slurm(table, common, f"{where}: slurm.{name}", where)
+    return SlurmTable(common, recipes)
+
+
+def _slurm(values: Mapping[str, Any], base: Slurm, label: str, where: str) -> Slurm:
+    """Return `base` with the values of a table over it."""
+    known = {one.name: one.type for one in dataclasses.fields(Slurm)}
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{where}: " + unknown("key of [slurm]", name, known))
+    typed = {key: typed_value(f"{label}.{key}", value, known[key]) for key, value in values.items()}
+    try:
+        return dataclasses.replace(base, **typed)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_extra(line: str) -> None:
+    """Raise ValueError unless the line is one option that is the user's to set."""
+    if not re.match(r"-[A-Za-z]|--[a-z]", line) or _breaks(line):
+        raise ValueError(f"slurm.extra must hold options such as --exclude=n3, got {line!r}")
+    name = re.split(r"[= ]", line.lstrip("-"), maxsplit=1)[0]
+    name = name if line.startswith("--") else SHORT.get(name[0], name)
+    if name in OURS:
+        raise ValueError(f"slurm.extra must not set --{name} ({OURS[name]}), got {line!r}")
+
+
+def _breaks(line: str) -> bool:
+    """Return whether the text is more than one line, or holds what ends one for a program."""
+    return any(sign in line for sign in "\n\r\0")
+
+
+def _require(slurm: Slurm, field: str, allowed: str, valid: bool) -> None:
+    """Raise ValueError naming the setting unless valid."""
+    if not valid:
+        raise ValueError(f"slurm.{field} must be {allowed}, got {getattr(slurm, field)!r}")
