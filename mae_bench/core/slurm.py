@@ -62,6 +62,8 @@ class Slurm:
     a job is told to save itself. At least 60: SLURM may be a minute off."""
     container: str = ""
     """Command that the job's Python runs in, such as apptainer exec --nv image.sif."""
+    python: str = ""
+    """Interpreter on the workers, such as the container's; empty: the same as here."""
     setup: tuple[str, ...] = ()
     """Lines of shell before the job, such as module load cuda."""
     extra: tuple[str, ...] = ()
@@ -86,7 +88,11 @@ class Slurm:
         _require(self, "poll_s", ">= 1", self.poll_s >= 1)
         allowed = f">= {LEAST_NOTICE_S}, since SLURM may be a minute off and a save takes time"
         _require(self, "notice_s", allowed, self.notice_s >= LEAST_NOTICE_S)
-        for name, lines in (("container", (self.container,)), ("setup", self.setup)):
+        for name, lines in (
+            ("container", (self.container,)),
+            ("python", (self.python,)),
+            ("setup", self.setup),
+        ):
             _require(self, name, "without line breaks", not any(map(_breaks, lines)))
         for line in self.extra:
             _check_extra(line)
