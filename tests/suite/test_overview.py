@@ -99,7 +99,9 @@ def test_a_hundred_jobs_are_one_glance(build_suite, tmp_path, width):
         (row,) = [line for line in lines if line.split("  ")[0].endswith("name 0")] or [lines[3]]
         assert symbols["failed"] in row
         assert symbols["blocked"] * 9 in row
-        assert any(line.startswith(f"{symbols['failed']} failed") for line in lines)
+        (failed,) = [line for line in lines if line.startswith(f"{symbols['failed']} ")]
+        assert f"{bad.key[:8]}  counting · An encoder with a long name 0 · seed 0" in failed
+        assert ("failed" in failed) == (width >= 110)
         assert "\n".join(lines).count(symbols["new"] * 9) == 9
     assert all(ord(c) < 128 for c in "\n".join(lines).replace("·", "").replace("…", ""))
 
