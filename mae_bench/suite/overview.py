@@ -201,7 +201,7 @@ def _grid(
         for column in shown:
             cells[entry.row][column] += symbols[one.state]
     columns = sorted({name for row in cells.values() for name in row}, key=_order(plan))
-    label = min(width // 3, max(len(one_line(row)) for row in cells))
+    label = min(width // 2, max(len(one_line(row)) for row in cells))
     lines: list[str] = []
     for part in _parts(columns, cells, width - label):
         heads = [name.split("_") for name in part]

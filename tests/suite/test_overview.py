@@ -96,7 +96,7 @@ def test_a_hundred_jobs_are_one_glance(build_suite, tmp_path, width):
         assert len(lines) <= 20
         assert max(map(len, lines)) <= width
         assert lines[0].startswith(f"100 jobs:  {symbols['blocked']} 9 blocked")
-        (row,) = [line for line in lines if line.split("  ")[0].endswith("name 0")] or [lines[3]]
+        (row,) = [line for line in lines if line.startswith("An encoder with a long name 0  ")]
         assert symbols["failed"] in row
         assert symbols["blocked"] * 9 in row
         (failed,) = [line for line in lines if line.startswith(f"{symbols['failed']} ")]
