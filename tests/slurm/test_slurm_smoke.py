@@ -9,7 +9,7 @@ from pathlib import Path
 from real_cluster import wait_for
 
 PROGRAM = Path(sys.executable).with_name("mae-bench")
-PART = ("--suite", "smoke", "--only", "MAE", "--task", "imagenet_linear", "ade20k_upernet")
+PART = ("--suite", "smoke", "--only", "MAE", "--task", "imagenet_linear")
 SITE = """
 [slurm]
 partition = "preemptible"
@@ -64,12 +64,12 @@ def test_a_preempted_suite_gives_the_same_numbers_as_a_local_run(cluster, tmp_pa
     said, _ = there.communicate(timeout=300)
     assert there.returncode == 0, said
     ends = [json.loads(p.read_text()) for p in tmp_path.glob("slurm/runs/*/attempts/*/ended.json")]
-    assert sorted(end["outcome"] for end in ends) == ["done", "done", "done", "stopped"]
+    assert sorted(end["outcome"] for end in ends) == ["done", "done", "stopped"]
     here = start(tmp_path / "local", "--parallel", "1")
     said, _ = here.communicate(timeout=300)
     assert here.returncode == 0, said
     assert numbers(tmp_path / "slurm") == numbers(tmp_path / "local")
-    assert len(numbers(tmp_path / "local")) == 3
+    assert len(numbers(tmp_path / "local")) == 2
     tables = [
         (tmp_path / where / "results" / "smoke" / "leaderboard.csv").read_text()
         for where in ("slurm", "local")
