@@ -53,7 +53,7 @@ def test_the_lite_tier_costs_less_than_half(tmp_path):
     ("words", "message"),
     [
         (("--suite", "full", "--tier", "light"), "tier of suite full 'light'; did you mean 'lite'"),
-        (("--suite", "full", "--gpu-kind", "X1"), "--gpu-kind must be one of B200, H200"),
+        (("--suite", "full", "--gpu-kind", "X1"), "--gpu-kind must be one of GB200, B200"),
         (("--suite", "full", "--gpus", "-1"), "--gpus must be >= 0, got -1"),
         (("--suite", "fall"), "unknown suite 'fall'; did you mean 'full'?"),
         (("--suite", "full", "--price-per-gpu-hour", "-2"), "--price-per-gpu-hour must be >= 0"),

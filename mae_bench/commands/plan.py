@@ -160,7 +160,8 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     yield f"  wall    {hours_text(found.wall_hours)} on {found.devices} of them{whole}"
     room = found.room
     short = ": TOO LITTLE" if room.short else ""
-    yield f"  disk    {size(room.needed)} needed, {size(room.free)} free{short}"
+    whole = f" ({size(found.whole_room.needed)} if none were blocked)" if more else ""
+    yield f"  disk    {size(room.needed)} needed{whole}, {size(room.free)} free{short}"
     if price.energy:
         yield f"  energy  {_energy(found)}"
     if price.price_per_gpu_hour:
@@ -180,7 +181,11 @@ def told(found: Bill, price: Price) -> dict[str, Any]:
         "blocked_gpu_hours": found.blocked_gpu_hours,
         "wall_hours": found.wall_hours,
         "whole_wall_hours": found.whole_wall_hours,
-        "disk": {"needed_bytes": round(found.room.needed), "free_bytes": found.room.free},
+        "disk": {
+            "needed_bytes": round(found.room.needed),
+            "whole_needed_bytes": round(found.whole_room.needed),
+            "free_bytes": found.room.free,
+        },
         "energy_kwh": found.kwh if price.energy else None,
         "price": {
             "per_gpu_hour": price.price_per_gpu_hour,

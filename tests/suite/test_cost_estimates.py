@@ -6,7 +6,7 @@ import pytest
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import build, fields_of
-from mae_bench.kit.gpus import cpu_name
+from mae_bench.kit.gpus import cpu_name, kind_of
 from mae_bench.suite.cost.device import Device, chosen_device
 from mae_bench.suite.cost.estimate import estimates
 from mae_bench.suite.cost.samples import Sample, keep_calibrated, nominal_flops, read_samples
@@ -168,8 +168,46 @@ def test_a_store_tells_its_device_where_the_machine_has_no_gpu(tmp_path, monkeyp
     finished(tmp_path, Job("M", MAE(), 2, "d"), 1.0, "a processor")
     found = chosen_device("", read_samples(tmp_path), demo_data=DemoData())
     assert (found.name, found.kind.name) == ("NVIDIA H100 80GB HBM3", "H100")
-    with pytest.raises(ValueError, match=r"--gpu-kind must be one of B200, H200, .* got 'H900'"):
+    with pytest.raises(ValueError, match=r"--gpu-kind must be one of GB200, B200, .* got 'H900'"):
         chosen_device("H900", [], demo_data=None)
+
+
+def test_a_gpu_without_a_data_sheet_is_taken_for_another_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    finished(tmp_path, Job("M", MAE(), 0, "d"), 100 * HOUR, "NVIDIA Titan X9")
+    samples = read_samples(tmp_path)
+    device = chosen_device("", samples, demo_data=None)
+    assert device.why == "that of most results in the store; taken for an A100"
+    assert estimate(Job("M", MAE(), 1, "d"), device, samples).how == "measured"
+    other = Job("M", ImagenetFinetune(), 0, "d", random(BASE))
+    assert estimate(other, device, samples) == estimate(other, on("A100"))
+    assert not device.is_that_of("NVIDIA A100-SXM4-80GB")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA A10", "A10"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 ADA"),
+        ("NVIDIA RTX A6000", "A6000"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA GeForce RTX 4090", "4090"),
+        ("h100", "H100"),
+    ],
+)
+def test_a_gpu_is_told_by_its_name(name, kind):
+    assert kind_of(name).name == kind
+
+
+@pytest.mark.parametrize("name", ["NVIDIA A1000", "Intel(R) Xeon(R) E5-2680 v4", "AMD EPYC 7742"])
+def test_other_names_are_no_known_gpu(name):
+    assert kind_of(name) is None
 
 
 def test_fields_of_a_result_are_read_as_the_recipe_had_them(tmp_path):

@@ -83,6 +83,9 @@ class Bill:
     whole_wall_hours: float
     """The same if none were blocked."""
     room: Room
+    """For the jobs that can run."""
+    whole_room: Room
+    """For all that are not done."""
 
     @property
     def gpu_hours(self) -> float:
@@ -123,7 +126,6 @@ def bill(ground: Ground, wishes: Wishes, queue: Mapping[str, QueueEntry] | None 
     look = _Look(ground, wishes.on, queue or {}, samples, device)
     lines = tuple(_line(look, job, known[job.key]) for job in ground.plan.jobs)
     able = tuple(line for line in lines if line.state != "blocked")
-    to_run = [line.job for line in able if line.left]
     devices = wishes.gpus or _devices(look, lines)
     return Bill(
         lines,
@@ -131,7 +133,8 @@ def bill(ground: Ground, wishes: Wishes, queue: Mapping[str, QueueEntry] | None 
         devices,
         _wall(ground, able, devices),
         _wall(ground, lines, devices),
-        room(to_run, ground.store, ground.plan.demo_data, ground.site.compute.keep),
+        _room(ground, able),
+        _room(ground, lines),
     )
 
 
@@ -175,6 +178,12 @@ def _state(look: _Look, job: Job) -> tuple[State, str]:
     if found.name != "running" and job.key in look.ground.blocked:
         return "blocked", look.ground.blocked[job.key]
     return STATES.get(found.name, "to run"), found.reason
+
+
+def _room(ground: Ground, lines: tuple[Line, ...]) -> Room:
+    """Return the room that those jobs need which are not done."""
+    jobs = [line.job for line in lines if line.left]
+    return room(jobs, ground.store, ground.plan.demo_data, ground.site.compute.keep)
 
 
 def _wall(ground: Ground, lines: tuple[Line, ...], devices: int) -> float:

@@ -12,6 +12,8 @@ from mae_bench.suite.cost.samples import Sample
 FALLBACK = "A100"
 """The GPU that hours are given for where nothing tells which one it will be."""
 MAX_ON_CPU = 4
+MAKERS = ("NVIDIA", "Tesla", "GeForce", "Quadro")
+"""Words in the names of GPUs, by which they are told from processors."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Device:
 
     def is_that_of(self, name: str) -> bool:
         """Return whether a result with that device was made on one of this kind."""
-        return name == self.name or (self.kind is not None and kind_of(name) == self.kind)
+        own = kind_of(self.name)
+        return name == self.name or (own is not None and kind_of(name) == own)
 
 
 def chosen_device(asked: str, samples: Sequence[Sample], demo_data: DemoData | None) -> Device:
@@ -44,13 +47,21 @@ def chosen_device(asked: str, samples: Sequence[Sample], demo_data: DemoData | N
         return Device(kind.name, kind, "asked for")
     here = gpu_name() if visible_gpus() else ""
     if here:
-        return Device(here, kind_of(here), "this machine's")
+        return _named(here, "this machine's")
     most = Counter(sample.device for sample in samples).most_common(1)
     if most:
-        return Device(most[0][0], kind_of(most[0][0]), "that of most results in the store")
+        return _named(most[0][0], "that of most results in the store")
     if demo_data is not None:
         return Device(cpu_name(), None, "this machine's")
     return Device(FALLBACK, kind_of(FALLBACK), "assumed: no GPU here; --gpu-kind names another")
+
+
+def _named(name: str, why: str) -> Device:
+    """Return the device of that name; a GPU without a data sheet here is taken for another."""
+    kind = kind_of(name)
+    if kind is None and any(word in name for word in MAKERS):
+        return Device(name, kind_of(FALLBACK), f"{why}; taken for an {FALLBACK}")
+    return Device(name, kind, why)
 
 
 def slots(gpus: int) -> int:
