@@ -33,9 +33,9 @@ START = "start.json"
 MOST_IN_VAIN = 3
 """Attempts in a row that may save nothing new before the job counts as failed."""
 UNCOUNTED = re.compile(
-    r"(attempts|figures|tensorboard)/|.*\.(part|sbatch|txt)$"
-    rf"|(job|compute|facts|seconds|energy|failure|cancelled|submission|{METRICS.partition('.')[0]})"
-    r"\.jsonl?$"
+    r"(attempts|figures|tensorboard|mmengine)/|core(\.\d+)?$|.*\.(part|sbatch|txt)$"
+    r"|(job|compute|facts|seconds|energy|failure|cancelled|submission)\.json$"
+    rf"|{re.escape(METRICS)}$"
 )
 """Files that say nothing about how far a job is."""
 CHECKPOINT = re.compile(r"(.*step-)(\d+)(-[0-9a-f]+)?\.pt$")
