@@ -88,6 +88,11 @@ COMMANDS = {
         "forget why jobs failed or were cancelled, so that they are started again",
         "mae-bench retry --suite demo",
     ),
+    "gc": Command(
+        "mae_bench.commands.gc:gc",
+        "say what a store holds in vain, and free it with --yes; never a result",
+        "mae-bench gc --suite demo",
+    ),
     "report": Command(
         "mae_bench.commands.run:report",
         "write a suite's tables again from the results in the store",

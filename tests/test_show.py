@@ -8,8 +8,9 @@ from PIL import Image
 
 from mae_bench.core.files import METRICS
 from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.owner import this_process
 from mae_bench.core.registry import load
-from mae_bench.core.turns import take, this_process
+from mae_bench.core.turns import take
 from mae_bench.kit.figures import write_picture
 from mae_bench.suite.attempts import ATTEMPTS
 from mae_bench.suite.store import FAILURE, RESULT, SCHEMA, Store

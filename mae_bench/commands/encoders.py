@@ -11,6 +11,7 @@ import tyro
 
 from mae_bench.cli import OK, USAGE
 from mae_bench.commands.options import Place, parse
+from mae_bench.core.names import check_name
 from mae_bench.core.recipe import unknown
 from mae_bench.suite.encoders import FETCHED, FOLDER, added_encoders, find_encoder, spec_in
 
@@ -118,9 +119,9 @@ def add(words: list[str]) -> int:
     name = options.name or options.file.stem
     if str(options.file).startswith(FETCHED):
         raise ValueError(f"{options.file} needs no adding: pass it wherever an encoder is named")
+    what = "an encoder's name (--name, or else the file's)"
+    check_name(what, name)
     out = options.place.read().store / FOLDER / f"{name}.safetensors"
-    if "/" in name or name.startswith((".", *FETCHED)):
-        raise ValueError(f"an encoder's name is no path and no timm: or hf:, got {name!r}")
     imported = _import(options.file, options.hints)
     write: Callable[[Any, Path], bool] = import_module(
         "mae_bench.kit.foreign.conversion"

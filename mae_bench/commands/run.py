@@ -12,9 +12,10 @@ from rich.console import Console
 from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
+from mae_bench.core.names import check_own
 from mae_bench.suite.display import Bars, Display, Lines
 from mae_bench.suite.launch import On
-from mae_bench.suite.launch.local import default_parallel, num_gpus
+from mae_bench.suite.launch.devices import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
@@ -82,13 +83,14 @@ def run(words: list[str]) -> int:
     compute = ground.site.compute
     if options.on == "local":
         check_parallel(options.parallel, compute)
-    code = prepared(part)
+    check_own(options.results / ground.plan.name, "the folder of tables")
+    code = prepared(part, options.results)
     if code == OK and options.on == "local":
         code = enough_gpus(compute)
     if code != OK:
         return code
     way = "detached" if options.detach else options.on
-    failed = run_jobs(part, options.parallel or default_parallel(compute.gpus), way)
+    failed = run_jobs(part, options.parallel or default_parallel(), way)
     if not options.detach:
         write_tables(ground, options.results)
     if failed:
@@ -125,10 +127,10 @@ def enough_gpus(compute: Compute) -> int:
     return PREFLIGHT
 
 
-def prepared(ground: Ground) -> int:
-    """Make or check what the jobs need; return the exit code, 3 with every problem printed."""
+def prepared(ground: Ground, results: Path | None = None) -> int:
+    """Make or check what the jobs and their tables need; return 3 with every problem printed."""
     try:
-        prepare_ground(ground, DataProgress())
+        prepare_ground(ground, DataProgress(), results)
     except PreflightError as error:
         print(f"mae-bench: cannot start:\n{error}", file=sys.stderr)
         return PREFLIGHT

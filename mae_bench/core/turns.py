@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mae_bench.core.owner import Owner
+
 log = logging.getLogger(__name__)
 
 BUSY = 76
@@ -25,6 +27,9 @@ BEAT_S = 20.0
 LEASE_S = 600.0
 """Seconds without a sign of life after which an owner on another machine counts as dead; twice
 what the clocks of two machines may differ."""
+NAMELESS_S = 30.0
+"""Seconds after which a turn counts as dead that says nothing of its owner: it was killed while it
+took the turn. If it only was slow, what it writes later does not count."""
 MINE = "MAE_BENCH_ATTEMPT"
 """Environment variable: the folder of the turn that this process and its children have."""
 OWNER, BEAT, ENDED, STOPPING = "owner.json", "beat", "ended.json", "stopping.json"
@@ -39,44 +44,6 @@ class Superseded(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(BUSY)
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The process that has a turn."""
-
-    host: str
-    system: str
-    """Where its process id means something: the machine since its start, and the container."""
-    pid: int
-    began: str
-    """When the process started, in ticks since the machine did: process ids come again."""
-    started_by: str = ""
-    """What started it, such as slurm/JOB/RESTARTS; empty for a person or a program here."""
-    since: str = ""
-    """Date and time by its own clock, for people."""
-
-    @property
-    def here(self) -> bool:
-        """Whether its process id can be looked up here."""
-        return (self.host, self.system) == (socket.gethostname(), _system())
-
-    @property
-    def runs(self) -> bool:
-        """Whether the process is there; only to be asked where the owner is `here`."""
-        return _began(self.pid) == self.began
-
-    def __str__(self) -> str:
-        """Return who it is, for people."""
-        by = f", {self.started_by}" if self.started_by else ""
-        return f"process {self.pid} on {self.host}{by}, since {self.since}"
-
-
-def this_process(started_by: str = "") -> Owner:
-    """Return this process as an owner."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    began = _began(os.getpid()) or ""
-    return Owner(socket.gethostname(), _system(), os.getpid(), began, started_by, now)
 
 
 @dataclass(frozen=True)
@@ -107,13 +74,17 @@ class Turn:
 
     @property
     def alive(self) -> bool:
-        """Whether its owner is still at work, as far as can be seen from here."""
+        """Whether its owner is still at work, as far as can be seen from here.
+
+        A process of this machine and container is looked up. Any other, such as one in another
+        container or hidden from this user, lives as long as its signs of life come.
+        """
         if self.ended is not None:
             return False
         owner = self.owner
-        if owner is not None and owner.here:
-            return owner.runs
-        return silent_s(self.folder) < LEASE_S
+        if owner is None:
+            return silent_s(self.folder) < NAMELESS_S
+        return owner.runs if owner.here else silent_s(self.folder) < LEASE_S
 
     @property
     def superseded(self) -> bool:
@@ -122,20 +93,19 @@ class Turn:
         return latest is not None and latest.number > self.number
 
     def check(self) -> None:
-        """Raise Superseded if there is a newer turn."""
+        """Raise Superseded if there is a newer turn.
+
+        Touching the folder first makes a network file system forget what it remembers of it.
+        """
+        with suppress(OSError):
+            os.utime(self.folder.parent)
         if self.superseded:
             log.warning("attempt %d ends without writing: a newer one is at work", self.number)
             raise Superseded
 
     def note(self, name: str, **values: Any) -> None:
         """Write a small file into the turn's own folder."""
-        path = self.folder / name
-        part = path.with_name(f"{name}.{os.getpid()}.part")
-        with part.open("w") as stream:
-            json.dump(values, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        _written(self.folder, name, values).replace(self.folder / name)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return what was noted under that name, None if nothing was."""
@@ -163,14 +133,19 @@ def newest(parent: Path) -> Turn | None:
 
 
 def take(parent: Path, after: int, owner: Owner) -> Turn:
-    """Make the turn after that number and return it; raise Taken if another process has it."""
+    """Make the turn after that number and return it; raise Taken if another process has it.
+
+    The owner is written before, so that a turn is without one for the time of a renaming only.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     turn = Turn(parent / str(after + 1))
+    name = _written(parent, OWNER, asdict(owner))
     try:
         turn.folder.mkdir()
     except FileExistsError as error:
+        name.unlink()
         raise Taken(f"{turn.folder} was taken by another process") from error
-    turn.note(OWNER, **asdict(owner))
+    name.replace(turn.folder / OWNER)
     (turn.folder / BEAT).touch()
     return turn
 
@@ -236,6 +211,16 @@ def note_stop(signal: int) -> None:
             turn.note(STOPPING, signal=signal)
 
 
+def _written(folder: Path, name: str, values: dict[str, Any]) -> Path:
+    """Return a new file that holds the values, to be renamed; no other process has its name."""
+    part = folder / f"{name}.{socket.gethostname()}.{os.getpid()}.part"
+    with part.open("w") as stream:
+        json.dump(values, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return part
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, None if there is none or half of one."""
     try:
@@ -243,21 +228,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _began(pid: int) -> str | None:
-    """Return when a process started, in clock ticks; None if there is none, or only its shell."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else rest[18]
-
-
-def _system() -> str:
-    """Return a name for this machine since its start and this container: the reach of a pid."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""

@@ -49,7 +49,8 @@ class Pace:
 def stop_signals() -> Iterator[list[int]]:
     """Collect SIGTERM, SIGUSR2 and SIGINT in the yielded list for the time of the block.
 
-    Outside the main thread, where Python takes no handlers, the list stays empty.
+    A signal that came in the last step, which the block did not stop for, is given to who had it
+    before. Outside the main thread, where Python takes no handlers, the list stays empty.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -62,3 +63,5 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received:
+        signal.raise_signal(received[0])

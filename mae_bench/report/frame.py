@@ -41,9 +41,9 @@ class Outcome:
 
     result: Result | None
     state: str
-    """done, failed, blocked, running, interrupted or not run."""
+    """done, failed, cancelled, blocked, running, interrupted or not run."""
     reason: str = ""
-    """Why it failed or is blocked."""
+    """Why it failed, who cancelled it, what blocks it, or why its result is not believed."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ class Evidence:
         source = self.plan.source_of(job)
         if source is not None:
             above = self.outcome(source)
-            if above.state in ("failed", "blocked"):
+            if above.state in ("failed", "cancelled", "blocked"):
                 maker = f"{source.recipe.name} of {source.row} (seed {source.seed})"
                 return Outcome(None, "blocked", f"{maker} {above.state}")
-        if state.name == "failed":
-            return Outcome(None, "failed", state.reason)
-        return Outcome(None, "interrupted" if state.name == "partial" else "not run")
+        if state.name in ("failed", "cancelled"):
+            return Outcome(None, state.name, state.reason)
+        name = "interrupted" if state.name == "partial" else "not run"
+        return Outcome(None, name, state.reason)
 
 
 def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -28,7 +28,7 @@ class Report:
 
     paths: tuple[Path, ...]
     main_table: str
-    """Aligned text."""
+    """Aligned text, and what its numbers do not have in common."""
 
 
 def report_of(plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str]) -> Report:

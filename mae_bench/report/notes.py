@@ -1,10 +1,9 @@
 """Plain sentences about a leaderboard, each made from its numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
-from mae_bench.core.job import Result
 from mae_bench.report.frame import NOT_MEASURED, status
 from mae_bench.report.leaderboard import COLUMN, pooled_sd
 
@@ -15,7 +14,6 @@ EXPLANATION = (
     "is bold where that would be all of them. FLOPs are multiply-adds of one forward pass, counted "
     "by fvcore."
 )
-PACKAGES = ("torch", "timm", "sal-detectron2", "detectron2", "mmsegmentation")
 BASELINES = ("random_init", "supervised")
 
 
@@ -50,25 +48,25 @@ def holes(frame: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def surroundings(results: Iterable[Result]) -> list[str]:
-    """Return what the results were made with: device, versions, revision; all, where they differ.
-
-    A package that jobs had in several versions is named in a sentence of its own.
-    """
-    made = [result.provenance for result in results]
-    versions: dict[str, set[str]] = {}
-    for one in made:
-        for package, version in one.get("versions", {}).items():
-            versions.setdefault(package, set()).add(version)
-    parts = sorted({str(one["device"]) for one in made if one.get("device")})
-    parts += [f"{p} {' and '.join(sorted(versions[p]))}" for p in PACKAGES if p in versions]
-    revisions = sorted({str(one["git"]) for one in made if one.get("git")})
-    parts += [f"revision {' and '.join(revisions)}"] if revisions else []
-    sentences = [f"Made with {', '.join(parts)}."] if parts else []
-    mixed = sorted(package for package, found in versions.items() if len(found) > 1)
-    if mixed:
-        sentences.append(f"Mixed versions: not all jobs had the same {', '.join(mixed)}.")
+def doubles(frame: pd.DataFrame) -> list[str]:
+    """Return a sentence for rows that have a job in common, whose number stands in each of them."""
+    sentences = []
+    for rows, group in _sharing(frame).items():
+        tasks = ", ".join(dict.fromkeys(group))
+        sentences.append(
+            f"{' and '.join(rows)} share jobs in {tasks}: the same number, not another one of it."
+        )
     return sentences
+
+
+def _sharing(frame: pd.DataFrame) -> dict[tuple[str, ...], list[str]]:
+    """Return rows that share a job -> the tasks in which they do."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for (_, task), group in frame.groupby(["key", "task"], sort=False):
+        rows = tuple(dict.fromkeys(map(str, group["row"])))
+        if len(rows) > 1:
+            found.setdefault(rows, []).append(str(task))
+    return found
 
 
 def _sentence(mae: pd.Series, others: list[pd.Series]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mae_bench.report.frame import status
+from mae_bench.suite.wording import one_line
 
 LONGEST = 160
 """Characters of a reason that a table shows; csv and json have all."""
@@ -114,7 +115,7 @@ def markdown(table: Table) -> str:
 def plain(table: Table) -> str:
     """Return the table as aligned text for a terminal; the best numbers have an asterisk."""
     texts = [list(table.headings)]
-    texts += [[cell.text + "*" * cell.best for cell in line] for line in table.lines]
+    texts += [[one_line(cell.text) + "*" * cell.best for cell in line] for line in table.lines]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     places = list(zip(widths, table.align, strict=True))
     return "\n".join(

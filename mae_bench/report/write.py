@@ -9,11 +9,13 @@ import pandas as pd
 
 from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
+from mae_bench.core.names import check_own
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.kept import Report
 from mae_bench.report.leaderboard import GROUP, leaderboard
-from mae_bench.report.notes import EXPLANATION, holes, notes, surroundings
+from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
 from mae_bench.report.page import Content, caption, page
+from mae_bench.report.surroundings import mixed, surroundings
 from mae_bench.report.table import (
     difference_table,
     escaped,
@@ -28,7 +30,7 @@ from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Suite
 from mae_bench.suite.tier import FULL
 from mae_bench.suite.tiers import at_tier
-from mae_bench.suite.wording import duration
+from mae_bench.suite.wording import duration, one_line
 
 FIGURES = ("reconstructions", "partial", "detections", "segmentations")
 SCHEMA = 1
@@ -42,12 +44,15 @@ def write_report(
     """Write leaderboard.md, .csv, .json, .html, long.csv and figures.
 
     `blocked` (job key -> reason) tells what this machine cannot run. The same store gives the
-    same bytes. A picture of an earlier report that no job has any more is deleted.
+    same bytes. A picture of an earlier report that no job has any more is deleted. ValueError if
+    the folder is a symbolic link.
     """
+    check_own(folder, "the folder of tables")
+    check_own(folder / "figures", "the folder of tables")
     folder.mkdir(parents=True, exist_ok=True)
     frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
     board = leaderboard(frame)
-    results = [result for result in map(store.result, plan.jobs) if result is not None]
+    made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
     content = Content(
         suite=plan.name,
         command=command(plan),
@@ -55,7 +60,7 @@ def write_report(
         difference=difference_table(board),
         jobs=job_table(jobs),
         explanation=EXPLANATION,
-        notes=[*notes(board), *holes(frame), *_total(jobs), *surroundings(results)],
+        notes=[*notes(board), *holes(frame), *doubles(frame), *_total(jobs), *surroundings(made)],
         figures=_copy_figures(plan, store, folder / "figures"),
     )
     texts = {
@@ -69,7 +74,7 @@ def write_report(
         _write(folder / name, text.encode())
     names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
     paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
-    return Report(tuple(paths), plain(content.main))
+    return Report(tuple(paths), "\n".join([plain(content.main), *map(one_line, mixed(made))]))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -190,4 +195,4 @@ def _shown(plan: Plan, store: Store) -> Iterator[Job]:
 def _figure(store: Store, job: Job, name: str) -> Path | None:
     """Return the picture of that name in the job's folder, None if it left none."""
     path = store.dir(job) / "figures" / f"{name}.png"
-    return path if path.is_file() else None
+    return path if path.is_file() and not path.is_symlink() else None

@@ -40,6 +40,9 @@ class Display(Protocol):
     def waiting(self, job: Job, reason: str) -> None:
         """Another process runs a job."""
 
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """The run was interrupted, and its jobs have so many seconds to save themselves."""
+
     def note(self, line: str) -> None:
         """Something happened that concerns the whole run."""
 
@@ -81,6 +84,13 @@ class Lines:
     def waiting(self, job: Job, reason: str) -> None:
         """Write who runs it."""
         self.write(f"waiting   {job_name(job)}: {reason}")
+
+    def saving(self, jobs: Sequence[Job], seconds: float) -> None:
+        """Write what is waited for."""
+        names = ", ".join(job_name(job) for job in jobs)
+        self.write(
+            f"stopping  {names}: saving, {seconds:.0f} s at most; further signals are ignored"
+        )
 
     def note(self, line: str) -> None:
         """Write the line."""

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from mae_bench.core.names import LONGEST
 
 FOLDER = "encoders"
 """Below the store: what was added by name, and in `converted` what was converted on the way."""
@@ -31,9 +34,9 @@ def find_encoder(name: str, store: Path, folder: Path = Path(), say: Say = print
     if name.startswith(FETCHED):
         label = f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return _kept(store, label, lambda out: _fetch(name, out), say)
-    if path.is_dir() and name not in added:
+    if os.path.isdir(path) and name not in added:  # noqa: PTH112 - any name, also a too long one
         raise ValueError(f"encoder {path} is a folder; pass the file of weights in it")
-    if path.is_file() or (path.is_symlink() and name not in added):
+    if os.path.isfile(path) or (os.path.islink(path) and name not in added):  # noqa: PTH113, PTH114
         if name in added:
             say(f"encoder {name}: the file of that name is taken, not the one added as {name}")
         if spec_in(path):
@@ -88,7 +91,7 @@ def _header(path: Path, key: str) -> dict[str, Any] | None:
 
 def _kept(store: Path, label: str, make: Callable[[Path], str], say: Say) -> Path:
     """Return the store's file of that label, made if there is none yet."""
-    safe = re.sub(r"[^0-9A-Za-z.-]", "_", label)
+    safe = re.sub(r"[^0-9A-Za-z.-]", "_", label)[-LONGEST:]  # its end is a digest
     kept = store / FOLDER / "converted" / f"{safe}-v{CONVERSION}.safetensors"
     if not spec_in(kept):
         say(make(kept))

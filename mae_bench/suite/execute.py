@@ -21,9 +21,9 @@ from mae_bench.core.compute import read_compute
 from mae_bench.core.fidelity import fidelity
 from mae_bench.core.files import write_json
 from mae_bench.core.recipe import Context, Recipe, build
-from mae_bench.core.turns import BUSY, Taken, Turn, mine
+from mae_bench.core.turns import BUSY, Superseded, Taken, Turn, mine
 from mae_bench.kit.power import metered
-from mae_bench.suite.attempts import MOST_IN_VAIN, at_work, begin, in_vain
+from mae_bench.suite.attempts import adopt, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.provenance import facts, provenance
 from mae_bench.suite.store import (
@@ -37,6 +37,7 @@ from mae_bench.suite.store import (
     sealed,
 )
 from mae_bench.suite.torchrun import run_ranks
+from mae_bench.suite.verdict import error_of, give_up, leave_failure, passing
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +58,24 @@ def execute(folder: Path) -> int:
     result.json is written last, whole; a failure leaves failure.json with its reason. Of several
     ranks the first does so, and the others run the recipe beside it.
     """
-    if int(os.environ.get("RANK", "0")) > 0:
-        return _follow(folder)
+    folder = folder.resolve()
     job = json.loads((folder / JOB).read_text())
     recipe = recipe_of(job)
-    if _is_done(folder, job, recipe):
-        return DONE
     ours = mine()
-    if ours is not None and ours.folder.parents[1] == folder:  # taken by the parent of the ranks
+    given = ours is not None and ours.folder.parents[1] == folder
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _follow(folder, job, recipe)
+    if given and "RANK" in os.environ:  # the attempt is that of the process which started the ranks
         return _run(folder, job, recipe)
+    if not given and _is_done(folder, job, recipe):
+        return DONE
+    started_by = os.environ.get(STARTED_BY, "")
     try:
-        turn = begin(folder, os.environ.get(STARTED_BY, ""))
+        if given and ours is not None:
+            turn = ours
+            adopt(turn, started_by)
+        else:
+            turn = begin(folder, started_by)
     except Taken as taken:
         log.error("%s", taken)
         return BUSY
@@ -86,7 +94,9 @@ def recipe_of(job: dict[str, Any]) -> Recipe:
 def _attempt(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Make one attempt, on as many ranks as compute.json says; note how it ended."""
     try:
-        code = _code(folder, job, recipe)
+        code = _code(turn, folder, job, recipe)
+    except Superseded:
+        raise
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else FAILED
         turn.end(OUTCOMES.get(code, "failed"), code=code)
@@ -98,15 +108,16 @@ def _attempt(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> i
     return code
 
 
-def _code(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
+def _code(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     """Return the exit code of one attempt."""
     if _is_done(folder, job, recipe):  # by the attempt before, while this one began
         return DONE
     if (folder / CANCELLED).exists():
         log.error("cancelled: `mae-bench run` or `mae-bench retry` starts it again")
         return FAILED
+    (folder / FAILURE).unlink(missing_ok=True)
     if in_vain(folder, job.get("attempts_before", 0)):
-        _fail(folder, RuntimeError(_vain()))
+        give_up(folder, turn)
         return FAILED
     num_ranks = read_compute(folder).gpus
     if num_ranks > 1 and "RANK" not in os.environ:
@@ -114,25 +125,14 @@ def _code(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     return _run(folder, job, recipe)
 
 
-def _vain() -> str:
-    """Return why no further attempt is made."""
-    return (
-        f"{MOST_IN_VAIN} attempts ended without having saved anything new; log.txt says how each "
-        "ended; give them more time or memory, then start the job again"
-    )
-
-
-def _follow(folder: Path) -> int:
-    """Run the recipe as one of the further ranks; return 0, or 1 with failure.json left."""
-    job = json.loads((folder / JOB).read_text())
-    recipe = recipe_of(job)
+def _follow(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
+    """Run the recipe as one of the further ranks; return its exit code."""
     if _is_done(folder, job, recipe):
         return DONE
     try:
         recipe.run(_context(folder, job))
     except Exception as error:
-        _fail(folder, error)
-        return FAILED
+        return _fail(folder, error)
     return DONE
 
 
@@ -147,18 +147,23 @@ def _context(folder: Path, job: dict[str, Any]) -> Context:
     return Context(folder, job["seed"], data, encoder)
 
 
-def _fail(folder: Path, error: Exception) -> None:
-    """Leave why the job failed; of several ranks the first to fail knows best."""
+def _fail(folder: Path, error: Exception) -> int:
+    """Leave why the job failed and return the exit code; 75 where a killed process is the reason.
+
+    A rank leaves its error to the process that started all of them, which knows how each ended.
+    """
     traceback.print_exception(error)
+    found, turn, rank = error_of(error), mine(), os.environ.get("RANK")
+    owner = None if turn is None else turn.owner
+    if turn and rank is not None and owner is not None and not owner.is_this_process:
+        turn.note(f"error-{rank}.json", **found)
+        return FAILED
+    if passing(found):
+        log.warning("%s; the job is to be started again", passing(found))
+        return REQUEUE
     if not (folder / FAILURE).exists():
-        trace = "".join(traceback.format_exception(error))
-        write_json(folder / FAILURE, {"message": _message(error), "traceback": trace})
-
-
-def _message(error: Exception) -> str:
-    """Return the error in one line; of one that a worker process caught, what it caught."""
-    lines = str(error).strip().splitlines() or [""]
-    return lines[-1] if lines[0].startswith("Caught ") else f"{type(error).__name__}: {lines[0]}"
+        leave_failure(folder, found, turn)
+    return FAILED
 
 
 def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
@@ -166,7 +171,6 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     from mae_bench.kit.loss_figure import loss_figure  # numpy, which starting a job needs not
 
     started = time.time()
-    (folder / FAILURE).unlink(missing_ok=True)
     try:
         _check_data(folder, job, recipe)
         with metered(folder):
@@ -178,9 +182,9 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
         raise
     except Exception as error:
         _spend(folder, time.time() - started)
-        _fail(folder, error)
+        code = _fail(folder, error)
         loss_figure(folder)
-        return FAILED
+        return code
     content = {
         "schema": SCHEMA,
         "key": job["key"],

@@ -117,7 +117,8 @@ def _counts(found: Sequence[Standing], symbols: Mapping[StandName, str]) -> str:
     idle = counts["interrupted"] + counts["new"]
     asleep = idle and not any(one.state in AT_WORK for one in found)
     note = " (nothing is at work: mae-bench run starts what is left)" if asleep else ""
-    return f"{len(found)} jobs:  {'  '.join(parts)}{note}"
+    jobs = "1 job" if len(found) == 1 else f"{len(found)} jobs"
+    return f"{jobs}:  {'  '.join(parts)}{note}"
 
 
 def _line(one: Standing, symbols: Mapping[StandName, str]) -> str:

@@ -1,12 +1,13 @@
 """What must hold before the first job starts: data, toolboxes, a store that can be written."""
 
-import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mae_bench.core.demo_data import DemoData, demo_roots
 from mae_bench.core.job import Checkpoint, Job
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
 from mae_bench.kit.fingerprints import fingerprint
@@ -72,11 +73,14 @@ def _blocked(ground: Ground) -> Ground:
     return replace(ground, blocked=blocked)
 
 
-def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None:
+def prepare_ground(
+    ground: Ground, progress: Callable[[int, int], None], results: Path | None = None
+) -> None:
     """Make demo data that is still missing; check data and folders of the jobs to run.
 
-    `progress` is called with counts of files looked at or made. Raises PreflightError with every
-    problem before any work is done.
+    `results` is the folder that the tables go to, if there are any. `progress` is called with
+    counts of files looked at or made. Raises PreflightError with every problem before any work is
+    done.
     """
     wanted: dict[str, set[str]] = {}
     for job in _able(ground):
@@ -90,13 +94,17 @@ def prepare_ground(ground: Ground, progress: Callable[[int, int], None]) -> None
         for name in sorted(wanted.keys() - own)
         for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
-    problems += _unwritable(ground.store.root) or disk_problem(
+    problems += _elsewhere(ground)
+    if results is not None:
+        problems += unwritable(results / ground.plan.name, "results")
+    problems += unwritable(ground.store.root, "store") or disk_problem(
         [job for job in _able(ground) if job.key not in ground.blocked],
         ground.store,
         ground.plan.demo_data,
         ground.site.compute.keep,
     )
     if not problems:
+        ground.store.root.mkdir(parents=True, exist_ok=True)
         problems = _broken_data(ground, own, progress)
     if problems:
         raise PreflightError("\n".join(problems))
@@ -180,12 +188,26 @@ def _data_problem(job: Job, ground: Ground) -> str | None:
     return check(name, root)[0] if root is None or not root.is_dir() else None
 
 
-def _unwritable(root: Path) -> list[str]:
-    """Return a problem if the store cannot be written."""
+def _elsewhere(ground: Ground) -> list[str]:
+    """Return a problem for each job to run whose folder leads out of the store."""
+    problems = []
+    for job in _able(ground):
+        try:
+            check_own(ground.store.dir(job), "the store")
+        except ValueError as error:
+            problems.append(f"store: {error}")
+    return problems
+
+
+def unwritable(folder: Path, what: str) -> list[str]:
+    """Return a problem if nothing can be written to a folder, or made where it will be.
+
+    It is tried: permissions alone do not tell of a read-only file system. Nothing is left.
+    """
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=there):
+            return []
     except OSError as error:
-        return [f"store: cannot make {root} ({error.strerror}); pass --store DIR"]
-    if not os.access(root, os.W_OK):
-        return [f"store: {root} cannot be written; pass --store DIR"]
-    return []
+        where = folder if there == folder else f"{folder} in {there}"
+        return [f"{what}: cannot write {where} ({error.strerror}); pass --{what} DIR"]

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mae_bench.core.files import write_json
-from mae_bench.core.turns import Owner
-from mae_bench.suite.attempts import holder, last_number
+from mae_bench.core.names import check_own
+from mae_bench.core.owner import Owner
+from mae_bench.suite.attempts import STARTING, holder, last_number
 from mae_bench.suite.status import Standing
-from mae_bench.suite.store import CANCELLED, JOB, check_own, forgive
+from mae_bench.suite.store import CANCELLED, JOB, forgive
 
 UNTOLD = "not told"
 """How the answer begins where a job goes on."""
@@ -19,7 +20,7 @@ UNTOLD = "not told"
 
 def mark_cancelled(one: Standing) -> None:
     """Note in the job's folder that a person ended it, so that nothing begins an attempt."""
-    check_own(one.folder)
+    check_own(one.folder, "the store")
     one.folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     write_json(one.folder / CANCELLED, {"message": f"{now}, from {socket.gethostname()}"})
@@ -33,6 +34,8 @@ def end_process(folder: Path) -> str:
     owner = holder(folder)
     if owner is None:
         return "nothing runs it"
+    if owner.started_by == STARTING:  # the owner is the run itself, which has other jobs
+        return "it is being started, and ends before its first step"
     if not owner.here:
         return _elsewhere(owner)
     try:
@@ -46,7 +49,7 @@ def end_process(folder: Path) -> str:
 
 def retried(one: Standing) -> str:
     """Clear a job's failure or cancellation with its count of attempts; return that in words."""
-    check_own(one.folder)
+    check_own(one.folder, "the store")
     if one.state not in ("failed", "cancelled"):
         return f"{one.state}: there is nothing to forget"
     path = one.folder / JOB

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
 from mae_bench.core.job import Checkpoint, Job, Result
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
 from mae_bench.suite.attempts import holder, last_number
@@ -51,14 +52,21 @@ class Store:
             return None
         return self.dir(job.source).resolve() / (CLASSIFIER if job.recipe.after else ENCODER)
 
-    def prepare(self, job: Job, data: Path | None, compute: Compute | None = None) -> Path:
+    def prepare(
+        self,
+        job: Job,
+        data: Path | None,
+        compute: Compute | None = None,
+        before: int | None = None,
+    ) -> Path:
         """Write job.json and compute.json, clear an earlier failure and return the folder.
 
-        Whoever asks for a job anew gives it all its attempts again. Raises ValueError if the folder
-        is a symbolic link, which could lead out of the store.
+        Whoever asks for a job anew gives it all its attempts again: only those after number
+        `before`, by default the newest there is, count as made in vain. Raises ValueError if the
+        folder is a symbolic link, which could lead out of the store.
         """
         folder = self.dir(job)
-        check_own(folder)
+        check_own(folder, "the store")
         folder.mkdir(parents=True, exist_ok=True)
         encoder = self.encoder(job)
         write_json(
@@ -72,7 +80,7 @@ class Store:
                 "seed": job.seed,
                 "data": None if data is None else str(data.resolve()),
                 "encoder": None if encoder is None else str(encoder),
-                "attempts_before": last_number(folder),
+                "attempts_before": last_number(folder) if before is None else before,
             },
         )
         write_compute(folder, compute or Compute())
@@ -86,15 +94,6 @@ class Store:
     def state(self, job: Job) -> JobState:
         """Return the state that the files show now."""
         return state_in(self.dir(job), job.key, job.recipe.metrics)
-
-
-def check_own(folder: Path) -> None:
-    """Raise ValueError if a job's folder is a symbolic link, which could lead out of the store."""
-    if folder.is_symlink():
-        raise ValueError(
-            f"{folder} is a symbolic link to {folder.readlink()}: a job's folder lies in the store "
-            "itself; remove the link, or link the whole store instead"
-        )
 
 
 def forgive(folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.job import Result
+from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe, build
 from mae_bench.core.registry import load
 from mae_bench.suite.finding import Candidate, the_one
-from mae_bench.suite.store import JOB, RESULT, JobState, check_own, read_result, state_in
+from mae_bench.suite.store import JOB, RESULT, JobState, read_result, state_in
 from mae_bench.suite.wording import one_line
 
 
@@ -38,7 +39,7 @@ class StoredJob:
 
 def read_job(folder: Path) -> StoredJob:
     """Return the job of a folder; ValueError saying what is wrong if it is none of this program."""
-    check_own(folder)
+    check_own(folder, "the store")
     try:
         content = json.loads((folder / JOB).read_text())
         key, identity = str(content["key"]), content["identity"]
@@ -61,11 +62,11 @@ def find_job(words: Sequence[str], store: Path) -> StoredJob:
     """
     if len(words) == 1:
         folder = Path(words[0])
-        if (folder / JOB).exists() or ("/" in words[0] and folder.is_dir()):
+        if _is_there(folder / JOB) or ("/" in words[0] and _is_there(folder)):
             return read_job(folder)
         if "/" in words[0]:
             raise ValueError(f"{words[0]}: no such job folder; pass a key or words of the job")
-        if words[0] not in ("", ".", "..") and (store / words[0]).is_dir():
+        if words[0] not in ("", ".", "..") and _is_there(store / words[0]):
             return read_job(store / words[0])
     jobs = {job.key: job for job in stored_jobs(store)[0]}
     return jobs[the_one(words, [job.candidate for job in jobs.values()], f"the store {store}")]
@@ -101,3 +102,11 @@ def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
         else:
             strays.append(f"{path.parent} is named otherwise than its job, {one_line(job.key)}")
     return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key)), strays
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether the file or folder is there; no name is too long or odd to ask for."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 Size = Literal["published", "demo"]
 ROW_KEYS = ("recipe", "checkpoint", "arch", "origin", "size", "seeds", "own")
 """What an encoder's table may hold beside the fields of its recipe."""
+NAME = r"[a-z0-9][a-z0-9_-]{0,99}"
+"""Suites' names, which name folders."""
 SUITE_KEYS = ("name", "seeds", "encoders", "tasks", "tiers")
 COLUMN_KEYS = ("recipe", "size", "seeds")
 
@@ -77,8 +79,8 @@ class Suite:
     """Which of its variants this is; others are called SUITE-TIER."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
-            raise ValueError(f"suite.name must match [a-z0-9][a-z0-9_-]*, got {self.name!r}")
+        if not re.fullmatch(NAME, self.name):
+            raise ValueError(f"suite.name must match {NAME}, got {self.name!r}")
         if not self.rows or not self.columns:
             raise ValueError(f"suite {self.name} needs at least one encoder and one task")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

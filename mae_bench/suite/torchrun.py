@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from mae_bench.core.turns import BUSY, mine, note_stop
-from mae_bench.suite.store import FAILURE
+from mae_bench.core.turns import mine, note_stop
+from mae_bench.suite.verdict import ranks_file, verdict
 
-REQUEUE = 75
 PR_SET_PDEATHSIG = 1
 
 
@@ -25,7 +24,10 @@ def run_ranks(folder: Path, num_ranks: int) -> int:
     """
     cores = len(os.sched_getaffinity(0))
     threads = int(os.environ.get("OMP_NUM_THREADS", cores))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    turn = mine()
+    assert turn is not None, "ranks belong to an attempt"
+    command = [sys.executable, "-m", "mae_bench.kit.elastic", str(ranks_file(turn, 0))]
+    command += ["--standalone"]
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(num_ranks)]
     command += ["-m", "mae_bench.suite.execute", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // num_ranks))}
@@ -43,12 +45,7 @@ def run_ranks(folder: Path, num_ranks: int) -> int:
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             signal.signal(number, forward)
         code = torchrun.wait()
-    if code == 0:
-        return 0
-    turn = mine()
-    if turn is not None and turn.superseded:
-        return BUSY
-    return 1 if (folder / FAILURE).exists() else REQUEUE
+    return 0 if code == 0 else verdict(folder, turn)
 
 
 def children(process: int) -> list[int]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.files import write_json
-from mae_bench.core.turns import BUSY, STOPPING, Turn
+from mae_bench.core.turns import BUSY, STOPPING, Turn, newest
+from mae_bench.suite.attempts import ATTEMPTS, in_vain_text
 from mae_bench.suite.store import FAILURE
 
 log = logging.getLogger(__name__)
@@ -78,12 +79,40 @@ def verdict(folder: Path, turn: Turn, nodes: int = 1) -> int:
         who = ", ".join(f"rank {rank} by signal {killed[rank]}" for rank in sorted(killed))
         log.warning("killed: %s; the job is to be started again", who)
     elif own:
-        write_json(folder / FAILURE, {key: own[0][key] for key in ("message", "traceback")})
+        leave_failure(folder, own[0], turn)
         return FAILED
     elif turn.read(STOPPING) is None:
         why = next((passing(error) for error in errors if error), "the ranks ended without a word")
         log.warning("%s; the job is to be started again", why)
     return REQUEUE
+
+
+def leave_failure(folder: Path, error: dict[str, Any], turn: Turn | None) -> None:
+    """Write failure.json: why the job failed, and in which attempt (0: in none of ours)."""
+    number = 0 if turn is None else turn.number
+    kept = {key: error[key] for key in ("message", "traceback")}
+    write_json(folder / FAILURE, {**kept, "attempt": number})
+
+
+def give_up(folder: Path, turn: Turn) -> None:
+    """Let the job fail since its attempts were in vain; this last one only says so."""
+    text = in_vain_text(folder)
+    log.error("%s", text)
+    leave_failure(folder, {"message": text, "traceback": ""}, turn)
+    turn.end("failed", code=FAILED)
+
+
+def leave_crash(folder: Path, code: int) -> str:
+    """Write failure.json for a process that ended without one, and return its message."""
+    text = f"ended with exit code {code}, see log.txt"
+    leave_failure(folder, {"message": text, "traceback": ""}, newest(folder / ATTEMPTS))
+    return text
+
+
+def failed_after(folder: Path, number: int) -> bool:
+    """Return whether the job's failure is that of an attempt after that number."""
+    failure = _read(folder / FAILURE)
+    return failure is not None and int(failure.get("attempt", 0)) > number
 
 
 def _ended(turn: Turn, nodes: int) -> dict[str, dict[str, Any]]:

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from mae_bench.core import turns
+from mae_bench.core import owner
 from mae_bench.core.files import append_metrics, write_json
-from mae_bench.core.turns import MINE, Superseded, Taken, newest, take, this_process
+from mae_bench.core.owner import this_process
+from mae_bench.core.turns import MINE, Superseded, Taken, newest, take
 
 RACE = """
 import sys
 from pathlib import Path
-from mae_bench.core.turns import Taken, take, this_process
+from mae_bench.core.owner import this_process
+from mae_bench.core.turns import Taken, take
 sys.stdin.readline()
 try:
     print(take(Path(sys.argv[1]), 0, this_process()).number)
@@ -41,7 +43,7 @@ def test_a_turn_lives_while_its_process_does_and_until_it_ends(tmp_path):
     turn = take(tmp_path, 0, this_process())
     assert turn.alive
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    began = turns._began(other.pid)
+    began = owner._began(other.pid)
     theirs = take(tmp_path, 1, replace(this_process(), pid=other.pid, began=began))
     again = take(tmp_path, 2, replace(this_process(), pid=other.pid, began="1"))
     assert theirs.alive

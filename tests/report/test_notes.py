@@ -3,7 +3,7 @@ from typing import Any
 
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.notes import holes, notes, surroundings
+from mae_bench.report.notes import doubles, holes, notes
 from mae_bench.suite.suite import Column, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -68,13 +68,24 @@ def test_holes_are_named_once_with_their_reason(filled: Any) -> None:
     assert sentences(filled) == []
 
 
-def test_mixed_versions_are_never_silent(filled: Any) -> None:
-    job = filled.jobs("MAE", LINEAR)[0]
-    made = {"versions": {"torch": "2.12.0"}, "git": "abc1234", "device": "CPU X"}
-    filled.finish(job, {"top1": 60.0}, provenance=made)
-    results = [r for r in map(filled.store.result, filled.plan.jobs) if r is not None]
-    assert surroundings(results) == [
-        "Made with CPU X, torch 2.11.0 and 2.12.0, revision abc1234.",
-        "Mixed versions: not all jobs had the same torch.",
+def test_rows_that_are_the_same_jobs_are_named(bench: Callable[..., Any]) -> None:
+    rows = tuple(made_row(label, "mae", "demo", {}) for label in ("A", "B"))
+    twice = bench(rows, (Column(LINEAR, "demo"), Column(COCO, "demo")))
+    assert doubles(long_frame(twice.plan, twice.store)) == [
+        "A and B share jobs in imagenet_linear, coco_vitdet: "
+        "the same number, not another one of it."
     ]
-    assert surroundings([]) == []
+
+
+def test_a_result_that_is_not_believed_is_named_with_the_reason(filled: Any) -> None:
+    old, other = filled.jobs("MAE", LINEAR)
+    filled.finish(old, {"top1": 60.0}, schema=0)
+    filled.finish(other, {"top1": 160.0})
+    frame = long_frame(filled.plan, filled.store)
+    assert frame[(frame["row"] == "MAE") & (frame["task"] == LINEAR)]["value"].isna().all()
+    assert holes(frame) == [
+        "No number for MAE in imagenet_linear (seed 0): interrupted: its result.json is not "
+        "believed: it has schema 0, this version reads 1",
+        "No number for MAE in imagenet_linear (seed 1): interrupted: its result.json is not "
+        "believed: metric top1 must be in [0, 100] %, got 160.0",
+    ]

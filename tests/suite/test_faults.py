@@ -12,7 +12,6 @@ import pytest
 from mae_bench.commands.run import run_jobs
 from mae_bench.suite.attempts import attempts
 from mae_bench.suite.execute import execute
-from mae_bench.suite.launch.local import gpus_of
 from mae_bench.suite.store import RESULT
 
 DRIVE = Path(__file__).with_name("drive.py")
@@ -174,15 +173,6 @@ def test_a_damaged_result_is_not_believed_and_the_job_runs_again(
     assert ground.store.result(job) is None
     assert not run_jobs(ground, 1)
     assert ground.store.result(job).metrics == {"score": 50.0}
-
-
-@pytest.mark.parametrize(
-    ("visible", "slot", "gpus", "wanted"),
-    [("4,5,6,7", 0, 1, "4"), ("4,5,6,7", 1, 2, "6,7"), ("GPU-a, GPU-b", 1, 1, "GPU-b")],
-)
-def test_jobs_beside_each_other_get_gpus_of_their_own(monkeypatch, visible, slot, gpus, wanted):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus_of(slot, gpus) == wanted
 
 
 def test_a_finished_folder_executed_again_does_nothing(build_suite, ground_of, steps_of):

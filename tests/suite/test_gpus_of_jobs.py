@@ -4,7 +4,7 @@ from mae_bench.commands.ranks import check_compute
 from mae_bench.core.compute import Compute
 from mae_bench.core.registry import load
 from mae_bench.core.site import Site
-from mae_bench.suite.launch.local import compute_of
+from mae_bench.suite.launch.devices import compute_of
 from mae_bench.suite.preflight import single_ground
 
 

@@ -1,27 +1,34 @@
-"""Jobs as processes on this machine, as many at once as it has GPUs or cores for."""
+"""Jobs as processes on this machine, as many at once as it has GPUs or cores for.
+
+Several runs may share a store, here or on other machines: each job's attempts say who has it.
+"""
 
 import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
-from mae_bench.core.turns import BUSY
-from mae_bench.suite.attempts import last_number
+from mae_bench.core.turns import BUSY, MINE, Taken, Turn
+from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number, last_over
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
 from mae_bench.suite.execute import DIES_WITH_PARENT, REQUEUE
+from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import CANCELLED, LOG
+from mae_bench.suite.verdict import failed_after, give_up, leave_crash
 
 POLL_S = 0.2
+LOOK_S = 5.0
+"""Seconds between two looks at a job that a process of another machine runs."""
 GRACE_S = 60.0
 """Seconds that a job has to save itself when the run is interrupted."""
-MAX_ON_CPU = 4
 
 
 @dataclass
@@ -30,9 +37,20 @@ class Process:
 
     job: Job
     popen: "subprocess.Popen[bytes]"
-    slot: int
-    attempts_before: int
+    turn: Turn
     started: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Elsewhere:
+    """A job that another process runs."""
+
+    job: Job
+    owner: str
+    since: float
+    """By this process's monotonic clock."""
+    look_at: float
+    """When to look at it again."""
 
 
 @dataclass
@@ -42,10 +60,15 @@ class Launch:
     ground: Ground
     display: Display
     parallel: int
+    devices: Devices = field(default_factory=devices_here)
     waiting: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Process] = field(default_factory=dict)
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+    """Jobs among the waiting ones that another process runs."""
     failed: dict[str, str] = field(default_factory=dict)
     """Job key -> why it has no result: failed or blocked."""
+    before: dict[str, int] = field(default_factory=dict)
+    """Job key -> attempts that were over before this run: their failures are not this run's."""
     prepared: set[str] = field(default_factory=set)
     """Keys of the jobs that this run has started before."""
 
@@ -53,12 +76,15 @@ class Launch:
 def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """Run what is not done, sources first; return why each job without a result has none.
 
-    On KeyboardInterrupt every child is told to save and end, and the exception goes on.
+    A job that another process runs is waited for, and counts as it ends there. On
+    KeyboardInterrupt every child is told to save and end, and the exception goes on.
     """
     state = Launch(ground, display, parallel)
     for job in ground.plan.jobs:
+        before = last_over(ground.store.dir(job))
         if ground.store.result(job) is None:
             state.waiting[job.key] = job
+            state.before[job.key] = before
             (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)  # it is asked for anew
     expected = expected_seconds(ground.plan, ground.store)
     chain = chain_seconds(ground.plan, expected)
@@ -68,39 +94,13 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
             _block(state)
             _start(state, chain)
             _show(state, expected, chain)
-            time.sleep(POLL_S)
+            if state.waiting or state.running:
+                time.sleep(POLL_S)
     except KeyboardInterrupt:
-        _end_children(state)
+        with _deaf():
+            _end_children(state)
         raise
     return state.failed
-
-
-def compute_of(job: Job, ground: Ground) -> Compute:
-    """Return the site's settings; jobs without training take one GPU."""
-    compute = ground.site.compute
-    return compute if job.recipe.resources.gpus else replace(compute, gpus=1)
-
-
-def default_parallel(gpus: int = 1) -> int:
-    """Return as many jobs as get `gpus` GPUs each, or cores up to four where there is none."""
-    devices = num_gpus() or min(MAX_ON_CPU, len(os.sched_getaffinity(0)))
-    return max(1, devices // gpus)
-
-
-def gpus_of(slot: int, gpus: int) -> str:
-    """Return CUDA_VISIBLE_DEVICES for the job in that slot, `gpus` devices to a slot."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = list(map(str, range(num_gpus()))) if visible is None else visible.split(",")
-    return ",".join(name.strip() for name in names[slot * gpus : (slot + 1) * gpus])
-
-
-def num_gpus() -> int:
-    """Return the number of NVIDIA GPUs that this process may use, without loading torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([one for one in visible.split(",") if one.strip()])
-    folder = Path("/proc/driver/nvidia/gpus")
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def _reap(state: Launch) -> None:
@@ -110,23 +110,31 @@ def _reap(state: Launch) -> None:
         if code is None:
             continue
         del state.running[key]
+        state.devices.give_back(key)
+        disown(process.turn, code)
         job, found = process.job, state.ground.store.state(process.job)
-        killed = code < 0 and last_number(state.ground.store.dir(job)) > process.attempts_before
-        again = code in (REQUEUE, BUSY) or killed or found.name == "running"
         if found.name == "done":
             state.display.finished(job, state.ground.store)
         elif found.name == "cancelled":
-            _give_up(state, job, found.reason)
-        elif again and found.name != "failed":  # the job itself says when it tried in vain
+            _rest(state, job, found.reason)
+        elif found.name == "running":  # another process took over
             state.waiting[key] = job
+        elif found.name != "failed" and (code < 0 or code in (REQUEUE, BUSY)):
+            state.waiting[key] = job  # it is started again until it has tried in vain
         else:
-            reason = found.reason or f"ended with exit code {code}, see log.txt"
-            state.failed[key] = f"failed: {reason}"
-            state.display.failed(job, reason, state.ground.store.dir(job) / LOG)
+            _fail(state, job, found.reason or leave_crash(state.ground.store.dir(job), code))
 
 
-def _give_up(state: Launch, job: Job, reason: str) -> None:
+def _fail(state: Launch, job: Job, reason: str) -> None:
+    """Take note of a job that failed, in this run or in another meanwhile."""
+    state.waiting.pop(job.key, None)
+    state.failed[job.key] = f"failed: {reason}"
+    state.display.failed(job, reason, state.ground.store.dir(job) / LOG)
+
+
+def _rest(state: Launch, job: Job, reason: str) -> None:
     """Take note that a person cancelled the job while this run was at work."""
+    state.waiting.pop(job.key, None)
     state.failed[job.key] = f"cancelled: {reason}"
     state.display.cancelled(job, reason)
 
@@ -145,72 +153,121 @@ def _block(state: Launch) -> None:
 
 
 def _start(state: Launch, chain: dict[str, float]) -> None:
-    """Start jobs whose sources are done, those with the longest line behind them first."""
-    store = state.ground.store
+    """Start jobs whose sources are done, those with the longest line behind them first.
+
+    One that needs fewer GPUs than are left passes one that needs more.
+    """
+    store, now = state.ground.store, time.monotonic()
     for job in sorted(state.waiting.values(), key=lambda job: -chain[job.key]):
-        if len(state.running) >= state.parallel:
-            return
+        if job.key in state.elsewhere and state.elsewhere[job.key].look_at > now:
+            continue
         source = state.ground.plan.source_of(job)
         if source is not None and store.result(source) is None:
             continue
-        now = store.state(job)
-        if now.name == "done":  # by another run in the same store
+        number = last_number(store.dir(job))  # before the state: a newer attempt is then noticed
+        found = store.state(job)
+        if found.name != "running":
+            state.elsewhere.pop(job.key, None)
+        if found.name == "done":  # by another run in the same store
             del state.waiting[job.key]
             state.display.finished(job, store)
-        elif now.name == "cancelled":
-            del state.waiting[job.key]
-            _give_up(state, job, now.reason)
-        elif now.name != "running":
-            del state.waiting[job.key]
-            state.running[job.key] = _process(state, job)
-            state.display.started(job)
+        elif found.name == "running":
+            _wait_for(state, job)
+        elif found.name == "cancelled":
+            _rest(state, job, found.reason)
+        elif found.name == "failed" and failed_after(store.dir(job), state.before[job.key]):
+            _fail(state, job, found.reason)
+        elif len(state.running) < state.parallel:
+            _take(state, job, number)
 
 
-def _process(state: Launch, job: Job) -> Process:
-    """Start the job's process in a session of its own, its output appended to log.txt."""
-    taken = {process.slot for process in state.running.values()}
-    slot = min(set(range(state.parallel)) - taken)
-    compute = compute_of(job, state.ground)
-    store = state.ground.store
-    folder = store.dir(job)
+def _wait_for(state: Launch, job: Job) -> None:
+    """Say once who runs the job, and look at it again later."""
+    owner, now = holder(state.ground.store.dir(job)), time.monotonic()
+    if owner is None:  # it has ended just now
+        return
+    look_at = now if owner.here else now + LOOK_S
+    known = state.elsewhere.get(job.key)
+    if known is None or known.owner != str(owner):
+        state.elsewhere[job.key] = Elsewhere(job, str(owner), now - owner.seconds, look_at)
+        state.display.waiting(job, f"run by {owner}")
+    else:
+        known.look_at = look_at
+
+
+def _take(state: Launch, job: Job, number: int) -> None:
+    """Start the job if its GPUs are free and no other process is quicker to take the attempt."""
+    compute, folder = compute_of(job, state.ground), state.ground.store.dir(job)
+    if not state.devices.room_for(compute.gpus):
+        return
+    try:
+        turn = begin_after(folder, number)
+    except Taken:
+        return
     if job.key not in state.prepared:
-        store.prepare(job, state.ground.data(job), compute)
+        state.ground.store.prepare(job, state.ground.data(job), compute, before=number)
         state.prepared.add(job.key)
-    python = state.ground.site.interpreter(job.recipe.resources.framework)
-    threads = max(1, len(os.sched_getaffinity(0)) // state.parallel)
-    environment = os.environ | {DIES_WITH_PARENT: str(os.getpid())}
-    environment.setdefault("OMP_NUM_THREADS", str(threads))
-    if num_gpus():
-        environment["CUDA_VISIBLE_DEVICES"] = gpus_of(slot, state.ground.site.compute.gpus)
-    before = last_number(folder)
+        state.before[job.key] = number
+    if in_vain(folder, state.before[job.key]):
+        give_up(folder, turn)
+        _fail(state, job, state.ground.store.state(job).reason)
+        return
+    del state.waiting[job.key]
+    popen = _process(state, job, compute.gpus, {MINE: str(turn.folder.resolve())})
+    state.running[job.key] = Process(job, popen, turn)
+    state.display.started(job)
+
+
+def _process(
+    state: Launch, job: Job, gpus: int, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start the job's process in a session of its own, its output appended to log.txt."""
+    folder = state.ground.store.dir(job)
+    share = gpus / len(state.devices.names) if state.devices.names else 1 / state.parallel
+    threads = max(1, int(len(os.sched_getaffinity(0)) * min(1.0, share)))
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **environment}
+    environment[DIES_WITH_PARENT] = str(os.getpid())
+    visible = state.devices.take(job.key, gpus)
+    if visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
     with (folder / LOG).open("ab") as log:
-        popen = subprocess.Popen(
-            [python, "-m", "mae_bench.suite.execute", folder],
+        return subprocess.Popen(
+            _command(state.ground.site.interpreter(job.recipe.resources.framework), folder),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
         )
-    return Process(job, popen, slot, before)
+
+
+def _command(python: Path, folder: Path) -> list[str]:
+    """Return the command that runs the job of a folder."""
+    return [str(python), "-m", "mae_bench.suite.execute", str(folder)]
 
 
 def _show(state: Launch, expected: dict[str, float], chain: dict[str, float]) -> None:
-    """Tell the display what runs and how long it will take."""
+    """Tell the display what runs, here and elsewhere, and how long it will take."""
     now, store = time.monotonic(), state.ground.store
+    started = {key: (one.job, one.started) for key, one in state.running.items()}
+    others = {key: (one.job, one.since) for key, one in state.elsewhere.items()}
     left = {
-        key: job_left(store, one.job, expected[key], now - one.started)
-        for key, one in state.running.items()
+        key: job_left(store, job, expected[key], now - since)
+        for key, (job, since) in (started | others).items()
     }
-    waiting = {key: expected[key] for key in state.waiting}
-    total = suite_left(waiting, left, chain, state.parallel)
-    state.display.tick([(state.running[key].job, left[key]) for key in left], store, total)
+    waiting = {key: expected[key] for key in state.waiting if key not in others}
+    wide = state.ground.site.compute.gpus if state.devices.names else 1
+    total = suite_left(waiting, left, chain, max(1, state.parallel // wide))
+    jobs = {**started, **others}
+    state.display.tick([(jobs[key][0], left[key]) for key in left], store, total)
 
 
 def _end_children(state: Launch) -> None:
     """Ask every child to save and end, wait, and kill those that do not."""
     for process in state.running.values():
         process.popen.send_signal(signal.SIGTERM)
+    if state.running:
+        state.display.saving([process.job for process in state.running.values()], GRACE_S)
     deadline = time.monotonic() + GRACE_S
     for process in state.running.values():
         try:
@@ -218,3 +275,16 @@ def _end_children(state: Launch) -> None:
         except subprocess.TimeoutExpired:
             process.popen.kill()
             process.popen.wait()
+        disown(process.turn, process.popen.returncode)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore further signals for the time of the block, so that jobs can save themselves."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,6 +60,8 @@ class Counting:
         (ctx.out / ENCODER).write_text("encoder")
         if self.outcome == "raise":
             raise ValueError("it went wrong on purpose")
+        if self.outcome == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         scores = {"fine": 50.0 + ctx.seed, "nan": math.nan, "too_high": 101.0}
         return {"score": scores[self.outcome]}
 
@@ -82,3 +85,28 @@ class NeedsDetectron2(Counting):
     resources: ClassVar[Resources] = Resources(framework="detectron2", demo_seconds=1.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = ("vit_smoke_patch8",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeing(Counting):
+    """A task that trains and notes the GPUs it may use, and since when and until when."""
+
+    name: ClassVar[str] = "seeing"
+    resources: ClassVar[Resources] = Resources(gpus=1, hours=0.0, demo_seconds=1.0)
+    seconds: float = 0.3
+
+    def run(self, ctx):
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        began = time.monotonic()
+        if self.outcome == "fine":
+            time.sleep(self.seconds)
+        write_json(ctx.out / "seen.json", [seen, began, time.monotonic()])
+        return super().run(ctx)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peeking(Seeing):
+    """A task that does not train, and so takes one GPU."""
+
+    name: ClassVar[str] = "peeking"
+    resources: ClassVar[Resources] = Resources(gpus=0, hours=0.0, demo_seconds=1.0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mae_bench.core.job import Job
-from mae_bench.core.turns import Taken, Turn, beating, newest, take, this_process
+from mae_bench.core.owner import this_process
+from mae_bench.core.turns import Taken, Turn, beating, newest, take
 from mae_bench.suite.launch.slurm.asked import asked_by, compute_by
 from mae_bench.suite.launch.slurm.check import Check, check_of
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key, look, make_store_id

@@ -15,7 +15,7 @@ from typing import Any
 
 import mae_bench
 from mae_bench.core.files import write_json
-from mae_bench.suite.launch.local import num_gpus
+from mae_bench.suite.launch.devices import num_gpus
 from mae_bench.suite.toolboxes import versions
 
 WANTED, FOUND = "wanted.json", "found.json"
