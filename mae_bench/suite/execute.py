@@ -5,7 +5,6 @@ MAE_BENCH_NODES and MAE_BENCH_NODE (how many nodes start it, and which this is) 
 MAE_BENCH_START (what started it, such as slurm/JOB/RESTARTS). docs/cluster.md has examples.
 """
 
-import ctypes
 import json
 import logging
 import os
@@ -20,11 +19,13 @@ from typing import Any
 from mae_bench.core.compute import read_compute
 from mae_bench.core.fidelity import fidelity
 from mae_bench.core.files import write_json
+from mae_bench.core.parent import end_with_parent
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.core.turns import BUSY, Superseded, Taken, Turn, mine
 from mae_bench.kit.power import metered
 from mae_bench.suite.attempts import adopt, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
+from mae_bench.suite.nodes import decline, place
 from mae_bench.suite.provenance import facts, provenance
 from mae_bench.suite.store import (
     CANCELLED,
@@ -36,7 +37,7 @@ from mae_bench.suite.store import (
     read_result,
     sealed,
 )
-from mae_bench.suite.torchrun import run_ranks
+from mae_bench.suite.torchrun import follow, run_ranks
 from mae_bench.suite.verdict import error_of, give_up, leave_failure, passing
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,6 @@ DONE, FAILED, REQUEUE = 0, 1, 75
 OUTCOMES = {DONE: "done", FAILED: "failed", REQUEUE: "stopped", BUSY: "superseded"}
 SPENT = "seconds.json"
 """Wall time of the attempts before this one."""
-DIES_WITH_PARENT = "MAE_BENCH_PARENT"
-"""Environment variable: process id of the launcher that this process must not outlive."""
-STARTED_BY = "MAE_BENCH_START"
-PR_SET_PDEATHSIG = 1
 
 
 def execute(folder: Path) -> int:
@@ -69,15 +66,18 @@ def execute(folder: Path) -> int:
         return _run(folder, job, recipe)
     if not given and _is_done(folder, job, recipe):
         return DONE
-    started_by = os.environ.get(STARTED_BY, "")
+    here = place(os.environ)
+    if here.node > 0:
+        return follow(folder, here, read_compute(folder).gpus)
     try:
         if given and ours is not None:
             turn = ours
-            adopt(turn, started_by)
+            adopt(turn, here.start)
         else:
-            turn = begin(folder, started_by)
+            turn = begin(folder, here.start)
     except Taken as taken:
         log.error("%s", taken)
+        decline(folder, here, BUSY)
         return BUSY
     with at_work(turn):
         log.info("attempt %d begins: %s", turn.number, turn.owner)
@@ -119,9 +119,9 @@ def _code(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     if in_vain(folder, job.get("attempts_before", 0)):
         give_up(folder, turn)
         return FAILED
-    num_ranks = read_compute(folder).gpus
-    if num_ranks > 1 and "RANK" not in os.environ:
-        return run_ranks(folder, num_ranks)
+    num_ranks, here = read_compute(folder).gpus, place(os.environ)
+    if (num_ranks > 1 or here.nodes > 1) and "RANK" not in os.environ:
+        return run_ranks(folder, num_ranks, here)
     return _run(folder, job, recipe)
 
 
@@ -218,19 +218,9 @@ def _spend(folder: Path, seconds: float) -> float:
     return before + seconds
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the launcher ends, so that it leaves no orphan."""
-    parent = os.environ.pop(DIES_WITH_PARENT, None)
-    if parent is None and "RANK" not in os.environ:
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent is not None and os.getppid() != int(parent):
-        raise SystemExit("the launcher ended before the job began")
-
-
 def main() -> None:
     """Execute the folder named on the command line."""
-    _die_with_parent()
+    end_with_parent()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout
     )

@@ -1,6 +1,7 @@
 """Runs a trial suite through SLURM as `mae-bench run --on slurm` would, in a process of its own.
 
-Its one argument is JSON: store, rows (label -> fields of Counting), reading (fields of the task), slurm (the table of site.toml), way (a key of LAUNCHERS), answer_s and lost_s.
+Its one argument is JSON: store, rows (label -> fields of Counting), reading (fields of the task),
+slurm (the table of site.toml), way (a key of LAUNCHERS), answer_s and lost_s.
 """
 
 import json

@@ -64,7 +64,7 @@ def test_a_run_killed_while_it_submits_is_taken_over_by_the_next(cluster, trial,
     "then",
     [
         "exec sleep 600",
-        "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv' >&2; exit 1",
+        "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1",
     ],
 )
 def test_a_job_whose_submission_was_not_answered_is_found_and_not_sent_twice(

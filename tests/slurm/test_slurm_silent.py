@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from real_cluster import kill, wait_for
+from real_cluster import wait_for
 from trial import Trial, ended, program
 
 ROWS = {"A": {"pause_at": 2}, "B": {"steps": 3}}
@@ -30,11 +30,10 @@ def test_a_controller_that_is_away_delays_a_run_and_fails_nothing(cluster, trial
     run = trial.start()
     paused = trial.wait_paused("A")
     lines_until(run, "started   A")
-    kill(int((cluster.folder / "run" / "slurmctld.pid").read_text()))
+    os.kill(int((cluster.folder / "run" / "slurmctld.pid").read_text()), signal.SIGTERM)
     said = lines_until(run, "waiting   squeue: ")
     log = cluster.folder / "log" / "slurmctld.log"
     cluster.ask("slurmctld", "-f", cluster.conf, "-L", log)
-    wait_for(lambda: "UP" in cluster.ask("scontrol", "ping"))
     os.kill(paused, signal.SIGTERM)
     code, rest = ended(run)
     assert code == 0, said + rest
@@ -49,7 +48,7 @@ def test_a_queue_that_cannot_be_read_is_no_empty_queue(cluster, trial, tmp_path)
     paused = trial.wait_paused("A")
     lines_until(run, "started   A")
     (tmp_path / "broken").touch()
-    said = lines_until(run, "waiting   squeue: error: no; asked again every 1 s")
+    said = lines_until(run, "waiting   squeue: no; asked again every 1 s")
     os.kill(paused, signal.SIGTERM)
     (tmp_path / "broken").unlink()
     code, rest = ended(run)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from mae_bench.core.files import METRICS
 from mae_bench.core.job import Job
+from mae_bench.core.parent import PARENT
 from mae_bench.core.registry import load
 from mae_bench.kit.gpus import cpu_name, gpu_name, visible_gpus
 from mae_bench.suite.audits import MEMORY
 from mae_bench.suite.cost.counting import job_arch
 from mae_bench.suite.cost.device import slots
 from mae_bench.suite.cost.samples import Sample, keep_calibrated, nominal_flops, read_samples
-from mae_bench.suite.execute import DIES_WITH_PARENT
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import FAILURE, LOG, RESULT, Store
 
@@ -135,7 +135,7 @@ def _with_random_encoder(bench: Bench, job: Job) -> Job:
 def _started(bench: Bench, job: Job, folder: Path) -> "subprocess.Popen[bytes]":
     """Start the job's process as a run does."""
     threads = max(1, len(os.sched_getaffinity(0)) // slots(bench.ground.site.compute.gpus))
-    environment = os.environ | {DIES_WITH_PARENT: str(os.getpid())}
+    environment = os.environ | {PARENT: str(os.getpid())}
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     python = bench.ground.site.interpreter(job.recipe.resources.framework)
     with (folder / LOG).open("ab") as log:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mae_bench.core.job import Job
+from mae_bench.core.parent import PARENT
 from mae_bench.core.turns import BUSY, MINE, Taken, Turn
 from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number, last_over
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
-from mae_bench.suite.execute import DIES_WITH_PARENT, REQUEUE
+from mae_bench.suite.execute import REQUEUE
 from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import CANCELLED, LOG
@@ -226,7 +227,7 @@ def _process(
     share = gpus / len(state.devices.names) if state.devices.names else 1 / state.parallel
     threads = max(1, int(len(os.sched_getaffinity(0)) * min(1.0, share)))
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **environment}
-    environment[DIES_WITH_PARENT] = str(os.getpid())
+    environment[PARENT] = str(os.getpid())
     visible = state.devices.take(job.key, gpus)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible

@@ -28,7 +28,7 @@ def ask(command: Sequence[str], cwd: Path | None = None) -> str:
         raise Unanswered(f"{command[0]} did not answer within {ANSWER_S:.0f} s") from error
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-        raise Unanswered(f"{command[0]}: {lines[-1]}")
+        raise Unanswered(f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: error: ')}")
     return answer.stdout
 
 

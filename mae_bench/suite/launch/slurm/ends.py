@@ -8,7 +8,8 @@ from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.launch.slurm.calls import ask
 from mae_bench.suite.launch.slurm.queue import Seen
 
-NOT_ITS_FAULT = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
+NOT_ITS_OWN = {"", "CANCELLED", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
+"""Ends that say nothing about the job; one without a record may never have started."""
 ADVICE = {
     "OUT_OF_MEMORY": "it needed more memory than it was given; raise slurm.memory",
     "TIMEOUT": "its time was over before it had saved itself; raise slurm.notice_s or slurm.time",
@@ -32,6 +33,11 @@ class End:
     def cancelled(self) -> bool:
         """Whether a person, or SLURM for want of a job that it waits for, cancelled it."""
         return self.state == "CANCELLED"
+
+    @property
+    def of_its_own(self) -> bool:
+        """Whether the job itself came to an end, for want of time or memory too."""
+        return self.state not in NOT_ITS_OWN
 
     @property
     def without_parent(self) -> bool:

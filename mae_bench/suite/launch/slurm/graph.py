@@ -46,7 +46,9 @@ class Batch:
     turn: Turn
     store_id: str
     known: set[str]
-    """Ids of the store's jobs in the queue at its beginning."""
+    """Ids that SLURM shows of the store's jobs, ended ones too."""
+    in_queue: set[str]
+    """Those of jobs that have not ended."""
 
 
 def graph_of(ground: Ground) -> Graph:
@@ -92,9 +94,10 @@ def submit_missing(graph: Graph) -> list[Job]:
         store_id = make_store_id(graph.ground.store.root)
         jobs = look(store_id)
         adopt(graph, active_by_key(jobs))
+        in_queue = {one.id for one in jobs if one.active}
         missing = _missing(graph)
         graph.without_room = 0
-        batch = Batch(graph, turn, store_id, {one.id for one in jobs})
+        batch = Batch(graph, turn, store_id, {one.id for one in jobs}, in_queue)
         try:
             for job in missing if _submit_check(batch) else ():
                 _submit_one(batch, job)
@@ -168,8 +171,11 @@ def _submit_one(batch: Batch, job: Job) -> None:
 def _place(batch: Batch, asked: Asked, folder: Path, after: tuple[str, ...]) -> str:
     """Return the id of a job put into the queue; raise Full if the site lets no more into it."""
     most = batch.graph.ground.site.slurm.common.max_queued
-    if most and len(batch.graph.ids) >= most:
+    if most and len(batch.in_queue) >= most:
         raise Full(f"slurm.max_queued is {most}")
     if batch.turn.superseded:
         raise Taken("another process, which took this one for dead")
-    return submit(asked, folder, after, batch.known)
+    number = submit(asked, folder, after, batch.known)
+    batch.known.add(number)
+    batch.in_queue.add(number)
+    return number

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 from mae_bench.core.job import Job
-from mae_bench.suite.attempts import last_number
-from mae_bench.suite.launch.slurm.ends import NOT_ITS_FAULT, End, end_of
+from mae_bench.suite.attempts import MOST_IN_VAIN, last_number
+from mae_bench.suite.launch.slurm.ends import End, end_of
 from mae_bench.suite.launch.slurm.graph import adopt
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key
 from mae_bench.suite.launch.slurm.run import Run
@@ -78,6 +78,9 @@ def _follow(run: Run, job: Job, seen: Seen) -> None:
         del run.running[job.key]
         why = seen.reason or "stopped before its end"
         run.display.note(f"retrying  {job_name(job)}: waits for its next start ({why})")
+    if "held" in seen.reason.lower():
+        how = f"`scontrol release {seen.id}` lets it start"
+        run.once(f"held {seen.id}", f"held      {job_name(job)}: {seen.reason}; {how}")
 
 
 def _judge(run: Run, job: Job, end: End) -> None:
@@ -85,7 +88,7 @@ def _judge(run: Run, job: Job, end: End) -> None:
     source = run.ground.plan.source_of(job)
     waits = source is not None and source.key in run.graph.open
     at_work = run.ground.store.state(job).name == "running"
-    if at_work or end.without_parent or (end.cancelled and waits):
+    if at_work or end.without_parent or (waits and not end.of_its_own):
         run.leave(job)  # to be submitted again when the other process, or its parent, is done
     elif end.cancelled:
         run.give_up(job, f"{end}; `mae-bench run` submits it again when it is typed again")
@@ -98,14 +101,14 @@ def _judge(run: Run, job: Job, end: End) -> None:
 
 
 def _worth_it(run: Run, job: Job, end: End) -> bool:
-    """Return whether to submit a job again: it made an attempt, or it was not its fault.
+    """Return whether to submit a job again: it made an attempt, or its end was not its own.
 
     Attempts that save nothing new end by themselves, with a failure.
     """
-    if run.again[job.key] >= MOST_AGAIN:
-        return False
     before = run.tried.get(job.key, 0)
-    return end.state in NOT_ITS_FAULT or last_number(run.ground.store.dir(job)) > before
+    if last_number(run.ground.store.dir(job)) > before:
+        return run.again[job.key] < MOST_AGAIN
+    return not end.of_its_own and run.again[job.key] < MOST_IN_VAIN
 
 
 def _judge_check(run: Run, jobs: Sequence[Seen]) -> None:
