@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +198,12 @@ def test_wrong_questions_have_helpful_answers(call, words, part):
     answer = call("status", *words)
     assert answer.code == 2
     assert part in answer.err
+
+
+def test_the_page_explains_every_state_and_every_field_of_the_json(three, call):
+    page = (Path(__file__).parents[2] / "docs" / "following.md").read_text()
+    told = json.loads(call("status", "--json").out)
+    for name in [*told, *told["jobs"][0]]:
+        assert f"`{name}`" in page or f'"{name}"' in page, name
+    for state, symbol in SYMBOLS.items():
+        assert f"| {symbol} | {state} |" in page
