@@ -1,13 +1,16 @@
 """What docs/cluster.md shows is what the program reads."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
 from mae_bench.core.site import read_site
+from mae_bench.core.slurm import Slurm
 from mae_bench.core.turns import BUSY
-from mae_bench.suite.execute import DONE, FAILED, REQUEUE, STARTED_BY
+from mae_bench.suite.execute import DONE, FAILED, REQUEUE
+from mae_bench.suite.nodes import NODE, NODES, START
 
 TEXT = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
 
@@ -45,16 +48,12 @@ def test_the_jobs_for_another_scheduler_start_the_program_and_know_its_codes():
         assert codes[FAILED] == "FailJob"
         assert codes.get(REQUEUE, "Ignore") == "Ignore"
     given = {each["name"] for each in nested["template"]["spec"]["containers"][0]["env"]}
-    assert {"MAE_BENCH_NODES", "MAE_BENCH_NODE", STARTED_BY} <= given
+    assert {NODES, NODE, START} <= given
     assert nested["completions"] == nested["parallelism"] == 4
 
 
 def test_the_page_names_every_exit_code_and_setting():
     for code in (DONE, FAILED, REQUEUE, BUSY):
         assert f"| {code} |" in TEXT
-    from dataclasses import fields
-
-    from mae_bench.core.slurm import Slurm
-
     for field in fields(Slurm):
         assert f"`{field.name}`" in TEXT
