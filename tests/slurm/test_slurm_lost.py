@@ -1,6 +1,5 @@
 """Runs that are killed, and answers of sbatch that are lost: each job is submitted once."""
 
-import json
 import re
 import shutil
 
@@ -19,19 +18,10 @@ def trial(tmp_path):
     return Trial(tmp_path / "runs", ROWS, {}, {})
 
 
-def release(trial, cluster):
-    """Let the job go on that pauses: end its start, and let SLURM make the next."""
-    trial.wait_paused("A")
-    note = trial.folder("A") / "submission.json"
-    wait_for(note.exists)
-    number = json.loads(note.read_text())["id"]
-    cluster.ask("scontrol", "requeue", number)
-
-
 def check_each_ran_once(trial, cluster):
     """Assert that the next run takes up what is in the queue and brings all to its end."""
     run = trial.start()
-    release(trial, cluster)
+    trial.release("A")
     code, said = ended(run)
     assert code == 0, said
     assert len(trial.submitted(cluster)) == len(set(trial.submitted(cluster))) == ONE_EACH
@@ -73,7 +63,7 @@ def test_a_job_whose_submission_was_not_answered_is_found_and_not_sent_twice(
     text = f'case "$(cat job.sbatch)" in *counting*) {SBATCH} "$@" >/dev/null; {then};; esac\n'
     path = program(tmp_path / "bin", "sbatch", f'{text}exec {SBATCH} "$@"')
     run = trial.start(path=path, answer_s=2.0)
-    release(trial, cluster)
+    trial.release("A")
     code, said = ended(run)
     assert code == 0, said
     assert len(trial.submitted(cluster)) == len(set(trial.submitted(cluster))) == ONE_EACH
@@ -84,7 +74,7 @@ def test_a_job_that_never_reached_slurm_is_sent_again(cluster, trial, tmp_path):
     text = f"if mkdir {tmp_path}/once 2>/dev/null; then echo '{error}' >&2; exit 1; fi"
     path = program(tmp_path / "bin", "sbatch", f'{text}\nexec {SBATCH} "$@"')
     run = trial.start(path=path)
-    release(trial, cluster)
+    trial.release("A")
     code, said = ended(run)
     assert code == 0, said
     assert "Unable to contact slurm controller; the job is not in the queue" in said
@@ -93,7 +83,7 @@ def test_a_job_that_never_reached_slurm_is_sent_again(cluster, trial, tmp_path):
 
 def test_three_runs_at_once_submit_each_job_once_and_all_follow_it(cluster, trial):
     runs = [trial.start() for _ in range(3)]
-    release(trial, cluster)
+    trial.release("A")
     for code, said in map(ended, runs):
         assert code == 0, said
         assert said.count("finished") == 4

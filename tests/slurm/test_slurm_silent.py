@@ -1,5 +1,6 @@
 """SLURM that does not answer is not a job that failed; and limits on the queue are waited for."""
 
+import json
 import os
 import shutil
 import signal
@@ -28,13 +29,13 @@ def lines_until(run, words):
 
 def test_a_controller_that_is_away_delays_a_run_and_fails_nothing(cluster, trial):
     run = trial.start()
-    paused = trial.wait_paused("A")
+    trial.wait_paused("A")
     lines_until(run, "started   A")
     os.kill(int((cluster.folder / "run" / "slurmctld.pid").read_text()), signal.SIGTERM)
     said = lines_until(run, "waiting   squeue: ")
     log = cluster.folder / "log" / "slurmctld.log"
     cluster.ask("slurmctld", "-f", cluster.conf, "-L", log)
-    os.kill(paused, signal.SIGTERM)
+    trial.release("A")
     code, rest = ended(run)
     assert code == 0, said + rest
     assert "FAILED" not in said + rest
@@ -45,11 +46,11 @@ def test_a_queue_that_cannot_be_read_is_no_empty_queue(cluster, trial, tmp_path)
     text = f"if [ -e {tmp_path}/broken ]; then echo 'squeue: error: no' >&2; exit 1; fi\n"
     path = program(tmp_path / "bin", "squeue", f'{text}exec {shutil.which("squeue")} "$@"')
     run = trial.start(path=path)
-    paused = trial.wait_paused("A")
+    trial.wait_paused("A")
     lines_until(run, "started   A")
     (tmp_path / "broken").touch()
     said = lines_until(run, "waiting   squeue: no; asked again every 1 s")
-    os.kill(paused, signal.SIGTERM)
+    trial.release("A")
     (tmp_path / "broken").unlink()
     code, rest = ended(run)
     assert code == 0, said + rest
@@ -112,7 +113,18 @@ def test_a_detached_run_says_what_did_not_fit_and_the_next_run_submits_it(cluste
     assert said.count("not submitted; `mae-bench run` again submits it when there is room") == 2
     assert "2 jobs are in the queue; `mae-bench status` says how they stand" in said
     run = trial.start()
-    os.kill(trial.wait_paused("A"), signal.SIGTERM)
+    trial.release("A")
     code, said = ended(run)
     assert code == 0, said
     assert len(trial.submitted(cluster)) == 4
+
+
+def test_accounting_tells_who_cancelled_a_job(accounting_cluster, tmp_path):
+    trial = Trial(tmp_path / "runs", {"A": {"pause_at": 2}}, {"check_worker": False}, {})
+    run = trial.start()
+    trial.wait_paused("A")
+    note = trial.folder("A") / "submission.json"
+    accounting_cluster.ask("scancel", json.loads(note.read_text())["id"])
+    code, said = ended(run)
+    assert code == 1
+    assert "cancelled A · counting · seed 0: CANCELLED by root" in said

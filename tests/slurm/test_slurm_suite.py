@@ -39,7 +39,7 @@ def test_a_failed_job_blocks_its_dependents_and_the_others_run(cluster, tmp_path
     assert "FAILED    Bad · counting · seed 0: ValueError: it went wrong on purpose" in said
     assert "blocked   Bad · reading · seed 0: Bad · counting · seed 0 has no result" in said
     assert "finished  Good · reading · seed 0: score 50.0%" in said
-    assert not cluster.ask("squeue", "--noheader")
+    wait_for(lambda: not cluster.ask("squeue", "--noheader"))
     code, said = trial.run()  # typed again, it tries again what failed, and that alone
     assert (code, said.count("FAILED"), said.count("finished")) == (1, 1, 0)
 

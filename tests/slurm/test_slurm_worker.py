@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+from real_cluster import wait_for
 from trial import ROOT, Trial, program
 
 
@@ -26,7 +27,7 @@ def test_a_worker_with_other_code_starts_no_job_until_that_is_mended(cluster, tm
     assert "on the login node" in said
     assert "blocked   A · reading · seed 0" in said
     assert not list(trial.store.glob("*/attempts"))
-    assert not cluster.ask("squeue", "--noheader")
+    wait_for(lambda: not cluster.ask("squeue", "--noheader"))
     mended = tmp_path / "code" / "mae_bench" / "__init__.py"
     mended.write_text((ROOT / "mae_bench" / "__init__.py").read_text())
     code, said = trial.run()

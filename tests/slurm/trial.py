@@ -74,6 +74,11 @@ class Trial:
 
         return int(wait_for(marker, limit_s))
 
+    def release(self, row):
+        """Let a row's Counting go on from its pause, as soon as it is there."""
+        self.wait_paused(row)
+        (self.folder(row) / "paused").unlink()
+
     def submitted(self, cluster):
         """Return the names of all jobs of the store that SLURM ever took, without its id."""
         store_id = (self.store / "store.id").read_text().strip()

@@ -30,7 +30,7 @@ class Counting:
     arch: str = "vit_smoke_patch8"
     steps: int = 5
     pause_at: int = 0
-    """On the first attempt, stop here until killed; 0: never."""
+    """On the first attempt, stop here until killed or its marker is removed; 0: never."""
     outcome: str = "fine"
 
     def __post_init__(self):
@@ -55,7 +55,9 @@ class Counting:
             marker = ctx.out / "paused"
             if step == self.pause_at and not marker.exists():
                 marker.write_text(str(os.getpid()))
-                while True:  # signal.pause() would miss a signal that comes just before it
+                while (
+                    marker.exists()
+                ):  # signal.pause() would miss a signal that comes just before it
                     time.sleep(0.02)
         (ctx.out / ENCODER).write_text("encoder")
         if self.outcome == "raise":

@@ -93,10 +93,11 @@ def check_of(ground: Ground) -> Check | None:
     here = {name: str(ground.site.interpreter(name)) for name in names}
     there = {name: interpreter(slurm, ground, name) for name in names}
     gpus = slurm.gpus_per_node or ground.site.compute.gpus
+    roots = {name: root for name, root in ground.site.data.items() if root.is_dir()}
     wanted = {
         "software": software(here),
         "interpreters": there,
-        "roots": {name: str(root.resolve()) for name, root in ground.site.data.items()},
+        "roots": {name: str(root.resolve()) for name, root in roots.items()},
         "gpus": gpus if slurm.gres else 0,
     }
     return Check(ground.store.root, wanted, slurm)
