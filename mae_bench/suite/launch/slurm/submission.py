@@ -1,14 +1,11 @@
 """Submits one job, once: an sbatch whose answer is lost is looked for before it is sent again."""
 
-import json
 import re
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mae_bench.core.files import write_bytes, write_json
 from mae_bench.suite.launch.queue import Unanswered
@@ -38,15 +35,6 @@ class Rejected(Exception):  # noqa: N818 - SLURM's word for it
     """The cluster will not take this job."""
 
 
-@dataclass(frozen=True)
-class Submission:
-    """What was noted of a job's last submission."""
-
-    id: str
-    after: tuple[str, ...]
-    """The ids that it waits for."""
-
-
 def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) -> str:
     """Submit the job in a folder and return its id; it starts when those `after` are done.
 
@@ -72,15 +60,6 @@ def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) ->
 def await_lost() -> None:
     """Return when a job that another process submitted, and did not live to note, is in sight."""
     time.sleep(LOST_S)
-
-
-def last_submission(folder: Path) -> Submission | None:
-    """Return what was noted of the job's last submission, None without one."""
-    try:
-        content: dict[str, Any] = json.loads((folder / SUBMISSION).read_text())
-        return Submission(str(content["id"]), tuple(map(str, content["after"])))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _found(said: str, name: str, known: set[str]) -> str:

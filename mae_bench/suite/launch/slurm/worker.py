@@ -101,7 +101,7 @@ def gpu_names() -> str:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return ", ".join(answer.stdout.split("\n")).strip(", ")
+    return ", ".join(filter(None, answer.stdout.splitlines()))
 
 
 def main() -> None:
