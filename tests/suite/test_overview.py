@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,10 +97,12 @@ def test_a_hundred_jobs_are_one_glance(build_suite, tmp_path, width):
         assert len(lines) <= 20
         assert max(map(len, lines)) <= width
         assert lines[0].startswith(f"100 jobs:  {symbols['blocked']} 9 blocked")
-        (row,) = [line for line in lines if line.split("  ")[0].endswith("name 0")] or [lines[3]]
+        (row,) = [line for line in lines if line.startswith("An encoder with a long name 0  ")]
         assert symbols["failed"] in row
         assert symbols["blocked"] * 9 in row
-        assert any(line.startswith(f"{symbols['failed']} failed") for line in lines)
+        (failed,) = [line for line in lines if line.startswith(f"{symbols['failed']} ")]
+        assert f"{bad.key[:8]}  counting · An encoder with a long name 0 · seed 0" in failed
+        assert ("failed" in failed) == (width >= 110)
         assert "\n".join(lines).count(symbols["new"] * 9) == 9
     assert all(ord(c) < 128 for c in "\n".join(lines).replace("·", "").replace("…", ""))
 
@@ -195,3 +198,12 @@ def test_wrong_questions_have_helpful_answers(call, words, part):
     answer = call("status", *words)
     assert answer.code == 2
     assert part in answer.err
+
+
+def test_the_page_explains_every_state_and_every_field_of_the_json(three, call):
+    page = (Path(__file__).parents[2] / "docs" / "following.md").read_text()
+    told = json.loads(call("status", "--json").out)
+    for name in [*told, *told["jobs"][0]]:
+        assert f"`{name}`" in page or f'"{name}"' in page, name
+    for state, symbol in SYMBOLS.items():
+        assert f"| {symbol} | {state} |" in page
