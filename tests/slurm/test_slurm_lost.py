@@ -107,5 +107,5 @@ def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_how_to_go_on(cluster, tria
     run.send_signal(2)
     code, said = ended(run)
     assert code == 130, said
-    assert re.search("[2-4] jobs stay in the queue; `mae-bench status` says", said), said
+    assert re.search("[2-5] jobs stay in the queue; `mae-bench status` says", said), said
     assert wait_for(lambda: cluster.ask("squeue", "--noheader", "--states=RUNNING"))

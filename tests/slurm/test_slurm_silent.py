@@ -103,3 +103,16 @@ def test_jobs_beyond_the_clusters_own_limit_are_submitted_as_others_end(
     assert code == 0, said
     assert "QOSMaxSubmitJobPerUserLimit" in said
     assert len(trial.submitted(accounting_cluster)) == 6
+
+
+def test_a_detached_run_says_what_did_not_fit_and_the_next_run_submits_it(cluster, tmp_path):
+    trial = Trial(tmp_path / "runs", ROWS, {"max_queued": 2, "check_worker": False}, {})
+    code, said = trial.run("detached")
+    assert code == 1
+    assert said.count("not submitted; `mae-bench run` again submits it when there is room") == 2
+    assert "2 jobs are in the queue; `mae-bench status` says how they stand" in said
+    run = trial.start()
+    os.kill(trial.wait_paused("A"), signal.SIGTERM)
+    code, said = ended(run)
+    assert code == 0, said
+    assert len(trial.submitted(cluster)) == 4

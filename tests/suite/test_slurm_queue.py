@@ -1,5 +1,6 @@
 import pytest
 
+from mae_bench.commands.run import run_jobs
 from mae_bench.core.site import Site
 from mae_bench.suite.launch import cancel, queue_of
 from mae_bench.suite.launch.queue import QueueEntry, Unanswered
@@ -78,6 +79,13 @@ def test_a_queue_that_cannot_be_asked_is_told_from_an_empty_one(tmp_path, monkey
     make_store_id(tmp_path)
     with pytest.raises(Unanswered, match="squeue is not installed here, or not on PATH"):
         queue_of(Site(), Store(tmp_path))
+
+
+def test_a_run_on_slurm_where_there_is_none_says_what_to_do(monkeypatch, build_suite, ground_of):
+    ground = ground_of(build_suite())
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ValueError, match=r"needs sbatch and squeue, not found on PATH; run it on"):
+        run_jobs(ground, 1, "slurm")
 
 
 def test_a_store_keeps_its_id_and_a_damaged_one_is_named(tmp_path):

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
 
 from mae_bench.suite.launch.queue import Unanswered
 
@@ -18,6 +19,19 @@ KEPT = (
     "SBATCH_RESERVATION",
 )
 """Of the variables that SLURM's programs read, those that are a person's own defaults."""
+
+
+PROGRAMS = ("sbatch", "squeue")
+
+
+def require_programs() -> None:
+    """Raise ValueError where SLURM's programs are not installed."""
+    missing = [name for name in PROGRAMS if which(name) is None]
+    if missing:
+        raise ValueError(
+            f"--on slurm needs {' and '.join(missing)}, not found on PATH; run it on a login node, "
+            "or --on local"
+        )
 
 
 def ask(command: Sequence[str], cwd: Path | None = None) -> str:

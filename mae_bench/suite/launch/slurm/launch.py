@@ -17,8 +17,8 @@ from mae_bench.suite.launch.slurm.reading import read_files, read_queue
 from mae_bench.suite.launch.slurm.run import Run, run_of
 from mae_bench.suite.preflight import Ground
 
-TICK_S = 1.0
-"""Seconds between two looks at the files."""
+TICKS_S = (1.0, 5.0)
+"""Least and most seconds between two looks at the files: a quarter of those of the queue."""
 LATER = (
     "`mae-bench status` says how they stand, `mae-bench cancel` takes them out, and the same "
     "`mae-bench run`, from any login node, follows them again"
@@ -38,7 +38,7 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
             _step(run)
             _show(run, expected, chain)
             if run.graph.open:
-                time.sleep(TICK_S)
+                time.sleep(min(max(_poll_s(run) / 4, TICKS_S[0]), TICKS_S[1]))
     except KeyboardInterrupt:
         display.note(f"{len(run.graph.ids)} jobs stay in the queue; {LATER}")
         raise
@@ -52,7 +52,7 @@ def detach(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """
     run = run_of(ground, display)
     while not _looked(run):
-        time.sleep(TICK_S)
+        time.sleep(_poll_s(run))
     read_files(run)
     for job in run.open_jobs():
         state = ground.store.state(job)
@@ -69,7 +69,7 @@ def detach(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
 def _step(run: Run) -> None:
     """Look at the files, and when it is time at the queue; submit what is missing."""
     ended = read_files(run)
-    due = time.monotonic() - run.looked >= run.ground.site.slurm.common.poll_s
+    due = time.monotonic() - run.looked >= _poll_s(run)
     if due or (ended and run.graph.without_room):
         _looked(run)
         run.looked = time.monotonic()
@@ -83,11 +83,16 @@ def _looked(run: Run) -> bool:
         read_files(run)
         submitted = _submitted(run)
     except Unanswered as error:
-        every = run.ground.site.slurm.common.poll_s
-        run.once("silent", f"waiting   {error}; asked again every {every} s, jobs go on meanwhile")
+        often = f"asked again every {_poll_s(run)} s, jobs go on meanwhile"
+        run.once("silent", f"waiting   {error}; {often}")
         return False
     run.told.discard("silent")
     return submitted
+
+
+def _poll_s(run: Run) -> int:
+    """Return the seconds between two looks at the queue."""
+    return run.ground.site.slurm.common.poll_s
 
 
 def _submitted(run: Run) -> bool:

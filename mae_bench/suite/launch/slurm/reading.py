@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from mae_bench.core.job import Job
-from mae_bench.suite.attempts import MOST_IN_VAIN, last_number
+from mae_bench.suite.attempts import MOST_IN_VAIN, holder, last_number
 from mae_bench.suite.launch.slurm.ends import End, end_of
 from mae_bench.suite.launch.slurm.graph import adopt
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key
@@ -87,8 +87,7 @@ def _judge(run: Run, job: Job, end: End) -> None:
     """Decide about a job that left the queue without a result."""
     source = run.ground.plan.source_of(job)
     waits = source is not None and source.key in run.graph.open
-    at_work = run.ground.store.state(job).name == "running"
-    if at_work or end.without_parent or (waits and not end.of_its_own):
+    if _at_work_elsewhere(run, job) or end.without_parent or (waits and not end.of_its_own):
         run.leave(job)  # to be submitted again when the other process, or its parent, is done
     elif end.cancelled:
         run.give_up(job, f"{end}; `mae-bench run` submits it again when it is typed again")
@@ -98,6 +97,13 @@ def _judge(run: Run, job: Job, end: End) -> None:
         run.display.note(f"again     {job_name(job)}: {end}")
     else:
         run.fail(job, str(end))
+
+
+def _at_work_elsewhere(run: Run, job: Job) -> bool:
+    """Return whether a process that this place in the queue did not start has the job now."""
+    owner = holder(run.ground.store.dir(job))
+    ours = f"slurm/{run.graph.ids[job.key]}/"
+    return owner is not None and not owner.started_by.startswith(ours)
 
 
 def _worth_it(run: Run, job: Job, end: End) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mae_bench.core.job import Job
 from mae_bench.suite.display import Display
+from mae_bench.suite.launch.slurm.calls import require_programs
 from mae_bench.suite.launch.slurm.graph import Graph, graph_of
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import CANCELLED, FAILURE, LOG
@@ -92,7 +93,11 @@ class Run:
 
 
 def run_of(ground: Ground, display: Display) -> Run:
-    """Return a run that has not looked yet; what was cancelled before is asked for anew."""
+    """Return a run that has not looked yet; what was cancelled before is asked for anew.
+
+    Raises ValueError where SLURM's programs are not installed.
+    """
+    require_programs()
     graph = graph_of(ground)
     for job in graph.open.values():
         (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)
