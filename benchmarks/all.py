@@ -16,6 +16,7 @@ ON_CPU = (
     ("knn.py",),
     ("coco_evaluation.py",),
     ("miou.py",),
+    ("cached_run.py",),
     *(("dense_step.py", "--task", task) for task in DENSE),
 )
 ON_GPU = (

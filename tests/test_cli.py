@@ -17,7 +17,14 @@ COMMANDS = (
     "transfer",
     "encoders",
     "reconstruct",
+    "status",
+    "logs",
+    "explain",
+    "missing",
     "show",
+    "cancel",
+    "retry",
+    "gc",
     "report",
     "doctor",
     "data",
@@ -105,9 +112,10 @@ def test_missing_data_exits_with_3_before_any_work(tmp_path):
 def test_the_full_plan_is_printed_without_any_data(tmp_path):
     answer = call("run", "--suite", "full", "--dry-run", cwd=tmp_path)
     assert answer.returncode == 0
-    lines = answer.stdout.splitlines()
-    assert len(lines) == 64
-    assert "blocked: imagenet: no folder given" in answer.stdout
+    table, _, rest = answer.stdout.partition("\n\n")
+    assert len(table.splitlines()) == 1 + 63
+    assert "blocked (18 jobs): imagenet: no folder given" in rest
+    assert "full: 63 jobs: 60 blocked, 3 to run" in rest
     assert not list(tmp_path.iterdir())
 
 
@@ -143,6 +151,7 @@ def test_a_second_run_finds_everything_cached_and_writes_the_same_tables(smoke):
     folder, _ = smoke
     tables = folder / "results" / "smoke"
     before = {path.name: path.read_bytes() for path in tables.glob("l*")}
+    times = {path: path.stat().st_mtime_ns for path in tables.rglob("*.*")}
     results = {p: p.stat().st_mtime_ns for p in (folder / "runs").glob("*/result.json")}
     start = time.monotonic()
     answer = call("run", "--suite", "smoke", cwd=folder)
@@ -150,6 +159,26 @@ def test_a_second_run_finds_everything_cached_and_writes_the_same_tables(smoke):
     assert "14 jobs, 14 cached" in answer.stdout
     assert {p: p.stat().st_mtime_ns for p in (folder / "runs").glob("*/result.json")} == results
     assert {path.name: path.read_bytes() for path in tables.glob("l*")} == before
+    assert {path: path.stat().st_mtime_ns for path in tables.rglob("*.*")} == times
+
+
+def test_a_plan_leaves_out_what_is_cached_and_takes_what_was_measured_for_the_rest(smoke, tmp_path):
+    folder, _ = smoke
+    answer = call("plan", "--suite", "smoke", "--json", cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    plan = json.loads(answer.stdout)
+    assert {job["state"] for job in plan["jobs"]} == {"cached"}
+    assert (plan["gpu_hours"], plan["wall_hours"], plan["disk"]["needed_bytes"]) == (0, 0, 0)
+    shutil.copytree(folder / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("*.pt"))
+    for path in (tmp_path / "runs").glob("*/result.json"):
+        job = json.loads(path.with_name("job.json").read_text())
+        if job["row"] == "MAE":
+            path.unlink()
+    answer = call("plan", "--suite", "smoke", "--json", cwd=tmp_path)
+    jobs = [job for job in json.loads(answer.stdout)["jobs"] if job["row"] == "MAE"]
+    found = {job["recipe"]: job["from"] for job in jobs}
+    assert found.pop("mae") == "estimated"  # its own were the only ones
+    assert set(found.values()) == {"measured"}
 
 
 def test_a_table_shows_the_hole_of_a_lost_result(smoke, tmp_path):

@@ -47,11 +47,20 @@ def command(cell: Cell, found: dict[str, Standing], options: MissingOptions) -> 
     """Return the command that fills the cell, the jobs that it needs included."""
     words = ["mae-bench", "run", "--suite", options.suite]
     words += ["--tier", options.tier] if options.tier != FULL else []
-    words += ["--only", cell.row, "--task", cell.task]
+    row = [f"--only={cell.row}"] if cell.row.startswith("-") else ["--only", cell.row]
+    words += [*row, "--task", cell.task]
     absent = _without(cell, found)
     if len(absent) < len(cell.jobs) or options.filters.seed:
         words += ["--seed", *(str(one.entry.seed) for one in absent)]
-    return shlex.join([*words, *options.place.words()])
+    return " ".join(map(quoted, [*words, *options.place.words()]))
+
+
+def quoted(word: str) -> str:
+    """Return the word as bash takes it for one, without anything that would steer a terminal."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.encode("unicode_escape").decode().replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def _without(cell: Cell, found: dict[str, Standing]) -> list[Standing]:

@@ -14,8 +14,10 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.cost.bill import Bill, Line, Wishes, bill
 from mae_bench.suite.cost.disk import size
+from mae_bench.suite.launch import On, queue_of
+from mae_bench.suite.launch.queue import QueueEntry, Unanswered
 from mae_bench.suite.narrow import Filters, part_of
-from mae_bench.suite.preflight import survey
+from mae_bench.suite.preflight import Ground, survey
 from mae_bench.suite.presets import named_suite
 
 WIDE = 140
@@ -23,6 +25,8 @@ WIDE = 140
 SHORT_KEY = 8
 HEADINGS = ("job", "encoder", "recipe", "seed", "state", "GPUs", "time", "from")
 ALIGN = "lllrlrrl"
+CUT, LEAST = (7, 1, 2), 10
+"""Columns whose texts may be cut, first to last, and to how many characters at least."""
 NEEDS, BLOCKED_TOO = "their encoder's job is blocked too", ", which is blocked"
 LEGEND = 12
 """Most sources of hours that are listed below the table."""
@@ -49,8 +53,10 @@ class PlanOptions:
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     filters: Filters = field(default_factory=Filters)
+    on: On = "local"
+    """Where the jobs would run: slurm gives each the nodes and GPUs that site.toml says."""
     gpus: int = 0
-    """GPUs that the suite's jobs share; 0: those of this machine."""
+    """GPUs that the suite's jobs share; 0: those of this machine, or of the widest job."""
     gpu_kind: str = ""
     """A kind of GPU, such as H200, that hours are given for; default: this machine's."""
     calibrate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -82,12 +88,22 @@ def plan(words: list[str]) -> int:
         if code != OK:
             return code
         calibrate(ground, lambda line: print(line, file=sys.stderr, flush=True))
-    found = bill(ground, Wishes(options.gpus, options.gpu_kind))
+    wishes = Wishes(options.gpus, options.gpu_kind, options.on)
+    found = bill(ground, wishes, asked_queue(ground))
     if options.as_json:
         print(json.dumps(told(found, options.price), indent=2, allow_nan=False))
     else:
         print_bill(ground.plan.name, found, options.price)
     return OK
+
+
+def asked_queue(ground: Ground) -> dict[str, QueueEntry]:
+    """Return the suite's jobs in a scheduler's queue, none after a warning if it does not say."""
+    try:
+        return queue_of(ground.site, ground.store)
+    except Unanswered as error:
+        print(f"mae-bench: what is queued is not known: {error}", file=sys.stderr)
+        return {}
 
 
 def print_bill(name: str, found: Bill, price: Price) -> None:
@@ -101,11 +117,10 @@ def table(found: Bill, width: int) -> Iterator[str]:
     wide = width >= WIDE
     rows = [HEADINGS, *(_cells(line, wide) for line in found.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    rest = width - sum(widths) - 2 * (len(widths) - 1)
-    if rest < 0:  # the encoder's label and the source are for people and can be cut
-        widths[-1] = max(10, widths[-1] + rest)
-        rest = min(0, width - sum(widths) - 2 * (len(widths) - 1))
-        widths[1] = max(10, widths[1] + rest)
+    for column in CUT:
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        if over > 0:
+            widths[column] = max(LEAST, widths[column] - over)
     for row in rows:
         cut = [_cut(text, places) for text, places in zip(row, widths, strict=True)]
         sides = zip(cut, widths, ALIGN, strict=True)
@@ -137,7 +152,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     yield f"{name}: {_jobs(len(found.lines))}: " + ", ".join(
         f"{count} {state}" for state, count in states.items()
     )
-    hours, more = found.gpu_hours(blocked=False), found.gpu_hours(blocked=True)
+    hours, more = found.gpu_hours, found.blocked_gpu_hours
     blocked = f"; {hours_text(more)} more are blocked" if more else ""
     device = f"{found.device.name} ({found.device.why})"
     yield f"  time    {hours_text(hours)} of one {device}{blocked}"
@@ -145,7 +160,8 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     yield f"  wall    {hours_text(found.wall_hours)} on {found.devices} of them{whole}"
     room = found.room
     short = ": TOO LITTLE" if room.short else ""
-    yield f"  disk    {size(room.needed)} needed, {size(room.free)} free{short}"
+    whole = f" ({size(found.whole_room.needed)} if none were blocked)" if more else ""
+    yield f"  disk    {size(room.needed)} needed{whole}, {size(room.free)} free{short}"
     if price.energy:
         yield f"  energy  {_energy(found)}"
     if price.price_per_gpu_hour:
@@ -154,7 +170,7 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
 
 def told(found: Bill, price: Price) -> dict[str, Any]:
     """Return all of it, JSON-ready; times in hours, room in bytes."""
-    hours = found.gpu_hours(blocked=False)
+    hours = found.gpu_hours
     return {
         "device": {
             "name": found.device.name,
@@ -162,10 +178,14 @@ def told(found: Bill, price: Price) -> dict[str, Any]:
             "count": found.devices,
         },
         "gpu_hours": hours,
-        "blocked_gpu_hours": found.gpu_hours(blocked=True),
+        "blocked_gpu_hours": found.blocked_gpu_hours,
         "wall_hours": found.wall_hours,
         "whole_wall_hours": found.whole_wall_hours,
-        "disk": {"needed_bytes": round(found.room.needed), "free_bytes": found.room.free},
+        "disk": {
+            "needed_bytes": round(found.room.needed),
+            "whole_needed_bytes": round(found.whole_room.needed),
+            "free_bytes": found.room.free,
+        },
         "energy_kwh": found.kwh if price.energy else None,
         "price": {
             "per_gpu_hour": price.price_per_gpu_hour,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -15,18 +14,18 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
 from mae_bench.core.names import check_own
 from mae_bench.suite.display import Bars, Display, Lines
+from mae_bench.suite.launch import On
 from mae_bench.suite.launch.devices import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
-from mae_bench.suite.wording import one_line
 
-On = Literal["local", "slurm"]
 Launcher = Callable[[Ground, Display, int], dict[str, str]]
 """Runs what is not done; returns why each job without a result has none, by key."""
 LAUNCHERS = {
     "local": "mae_bench.suite.launch.local:launch",
     "slurm": "mae_bench.suite.launch.slurm.launch:launch",
+    "detached": "mae_bench.suite.launch.slurm.launch:detach",
 }
 
 
@@ -43,6 +42,8 @@ class RunOptions:
     """Only print what would be done and what it costs, as `mae-bench plan` does."""
     on: On = "local"
     """Where jobs run: local, on this machine, or slurm, as site.toml's [slurm] says."""
+    detach: bool = False
+    """With --on slurm: submit what is missing and end, instead of following it."""
     parallel: int = 0
     """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
@@ -72,11 +73,13 @@ def run(words: list[str]) -> int:
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
     part = part_of(ground, options.filters)
     if options.dry_run:
-        from mae_bench.commands.plan import Price, print_bill
+        from mae_bench.commands.plan import Price, asked_queue, print_bill
         from mae_bench.suite.cost.bill import Wishes, bill
 
-        print_bill(ground.plan.name, bill(part, Wishes()), Price())
+        print_bill(ground.plan.name, bill(part, Wishes(on=options.on), asked_queue(part)), Price())
         return OK
+    if options.detach and options.on == "local":
+        raise ValueError("--detach needs a scheduler that keeps the jobs: --on slurm")
     compute = ground.site.compute
     if options.on == "local":
         check_parallel(options.parallel, compute)
@@ -86,8 +89,10 @@ def run(words: list[str]) -> int:
         code = enough_gpus(compute)
     if code != OK:
         return code
-    failed = run_jobs(part, options.parallel or default_parallel(), options.on)
-    write_tables(ground, options.results)
+    way = "detached" if options.detach else options.on
+    failed = run_jobs(part, options.parallel or default_parallel(), way)
+    if not options.detach:
+        write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")
     return FAILED if failed else OK
@@ -132,14 +137,17 @@ def prepared(ground: Ground, results: Path | None = None) -> int:
     return OK
 
 
-def run_jobs(ground: Ground, parallel: int, on: On = "local") -> dict[str, str]:
-    """Run what is not done, showing progress; return why jobs have no result, by key."""
+def run_jobs(ground: Ground, parallel: int, way: str = "local") -> dict[str, str]:
+    """Run what is not done, showing progress; return why jobs have no result, by key.
+
+    `way` is one of LAUNCHERS.
+    """
     states = Counter(ground.store.result(job) is not None for job in ground.plan.jobs)
     total, done = len(ground.plan.jobs), states[True]
     print(f"{ground.plan.name}: {total} jobs, {done} cached, store {ground.store.root}")
     if done == total:
         return {}
-    module, _, name = LAUNCHERS[on].partition(":")
+    module, _, name = LAUNCHERS[way].partition(":")
     launch: Launcher = getattr(import_module(module), name)
     console = Console()
     if console.is_terminal:
@@ -150,12 +158,12 @@ def run_jobs(ground: Ground, parallel: int, on: On = "local") -> dict[str, str]:
 
 def write_tables(ground: Ground, results: Path) -> None:
     """Write the suite's tables, print the leaderboard and say where everything is."""
-    from mae_bench.report.write import write_report
+    from mae_bench.report.kept import report_of
 
     folder = results / ground.plan.name
-    report = write_report(ground.plan, ground.store, folder, ground.blocked)
+    report = report_of(ground.plan, ground.store, folder, ground.blocked)
     print()
-    print("\n".join([report.main_table, *map(one_line, report.mixed)]))
+    print(report.main_table)
     print(f"tables: {', '.join(str(path) for path in report.paths if path.parent == folder)}")
     print(f"jobs:   {ground.store.root}/<key>/ (job.json, log.txt, metrics.jsonl, result.json)")
 

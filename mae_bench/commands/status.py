@@ -163,5 +163,5 @@ def _until_over(look: Look, console: Console, draw: Callable[[list[str]], None])
 
 def _styled(line: str) -> Text:
     """Return a line in the colour of its state."""
-    words = line.split(maxsplit=2)
-    return Text(line, style=STYLES.get(words[1], "") if len(words) > 1 else "")
+    state = {text: name for known in (SYMBOLS, LETTERS) for name, text in known.items()}
+    return Text(line, style=STYLES.get(state.get(line[:1], ""), "") if line[1:2] == " " else "")

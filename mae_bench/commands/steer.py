@@ -66,9 +66,7 @@ def retry(words: list[str]) -> int:
         chosen = {k: one for k, one in chosen.items() if one.state in ("failed", "cancelled")}
     for key, one in chosen.items():
         print(f"{one.entry} ({key[:8]}): {retried(one)}")
-    print(
-        f"{len(chosen)} jobs: the run that asked for them starts them again when it is typed anew"
-    )
+    print(f"{len(chosen)} jobs looked at; the same run, typed anew, starts what was forgotten")
     return OK
 
 

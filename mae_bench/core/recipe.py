@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def build(cls: type[Recipe], values: Mapping[str, Any], base: Recipe | None = No
     Raises ValueError for an unknown field (with the nearest name), a wrong type or, through the
     recipe's own `__post_init__`, a value out of range.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     typed = {}
     for name, value in values.items():
@@ -124,6 +125,12 @@ def build(cls: type[Recipe], values: Mapping[str, Any], base: Recipe | None = No
         typed[name] = typed_value(f"{cls.name}.{name}", value, hints[name])
     start = cls() if base is None else base
     return typing.cast(Recipe, dataclasses.replace(typing.cast(Any, start), **typed))
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a recipe's fields."""
+    return typing.get_type_hints(cls)
 
 
 def unknown(what: str, got: str, known: typing.Iterable[str]) -> str:

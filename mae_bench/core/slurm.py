@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from mae_bench.core.recipe import typed_value, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS
 
-TIME = re.compile(r"\d+(:\d{1,2}){0,2}|\d+-\d+(:\d{1,2}){0,2}")
+TIME = re.compile(r"|\d+(:\d{1,2}){0,2}|\d+-\d+(:\d{1,2}){0,2}|(?i:unlimited|infinite)")
 """Minutes, minutes:seconds, hours:minutes:seconds, or days-hours and so on."""
 WORD = re.compile(r"[\w.,:@+=*&|()!\[\]/-]*", re.ASCII)
 """What partitions, accounts, constraints and amounts are made of: no blanks, quotes or $."""
@@ -26,6 +27,8 @@ OURS = {
     "no-requeue": "preempted jobs are started again",
     "nodes": "set slurm.nodes",
     "ntasks": "one process starts on each node",
+    "ntasks-per-node": "one process starts on each node",
+    "wait": "the run follows its jobs by itself",
     "time": "set slurm.time",
 }
 """Options that a line of `extra` may not set, and why."""
@@ -33,6 +36,7 @@ SHORT = {"J": "job-name", "o": "output", "e": "error", "D": "chdir", "a": "array
     "d": "dependency",
     "N": "nodes",
     "n": "ntasks",
+    "W": "wait",
 }
 
 
@@ -79,21 +83,20 @@ class Slurm:
 
     def __post_init__(self) -> None:
         for name in ("partition", "account", "qos", "constraint", "gres", "memory"):
-            value = getattr(self, name)
-            _require(self, name, "made of letters, digits and -_.,:/", bool(WORD.fullmatch(value)))
-        _require(self, "time", "such as 24:00:00", not self.time or bool(TIME.fullmatch(self.time)))
-        _require(self, "nodes", ">= 1", self.nodes >= 1)
+            fits = bool(WORD.fullmatch(getattr(self, name)))
+            _require(self, name, "made of letters, digits and signs such as - _ . , : /", fits)
+        fits = bool(TIME.fullmatch(self.time))
+        _require(self, "time", "such as 24:00:00 or 2-00:00:00", fits)
+        for name in ("nodes", "poll_s"):
+            _require(self, name, ">= 1", getattr(self, name) >= 1)
         for name in ("gpus_per_node", "cpus_per_gpu", "max_queued", "settle_s"):
             _require(self, name, ">= 0", getattr(self, name) >= 0)
-        _require(self, "poll_s", ">= 1", self.poll_s >= 1)
         allowed = f">= {LEAST_NOTICE_S}, since SLURM may be a minute off and a save takes time"
         _require(self, "notice_s", allowed, self.notice_s >= LEAST_NOTICE_S)
-        for name, lines in (
-            ("container", (self.container,)),
-            ("python", (self.python,)),
-            ("setup", self.setup),
-        ):
-            _require(self, name, "without line breaks", not any(map(_breaks, lines)))
+        lines = {"container": (self.container,), "python": (self.python,), "setup": self.setup}
+        for name, texts in lines.items():
+            _require(self, name, "without line breaks", not any(map(_breaks, texts)))
+        _require(self, "container", "a command whose quotes close", _closes(self.container))
         for line in self.extra:
             _check_extra(line)
 
@@ -116,14 +119,14 @@ def slurm_from(values: Mapping[str, Any], where: str) -> SlurmTable:
     Raises ValueError naming an unknown key with the nearest one, or a wrong value.
     """
     own = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    common = _slurm(own, Slurm(), f"{where}: slurm", where)
+    common = _slurm(own, Slurm(), "slurm", where)
     recipes = {}
     for name, table in values.items():
         if not isinstance(table, dict):
             continue
         if name not in OBJECTIVES | TASKS:
             raise ValueError(f"{where}: " + unknown("recipe of [slurm]", name, OBJECTIVES | TASKS))
-        recipes[name] = _slurm(table, common, f"{where}: slurm.{name}", where)
+        recipes[name] = _slurm(table, common, f"slurm.{name}", where)
     return SlurmTable(common, recipes)
 
 
@@ -132,12 +135,12 @@ def _slurm(values: Mapping[str, Any], base: Slurm, label: str, where: str) -> Sl
     known = {one.name: one.type for one in dataclasses.fields(Slurm)}
     for name in values:
         if name not in known:
-            raise ValueError(f"{where}: " + unknown("key of [slurm]", name, known))
-    typed = {key: typed_value(f"{label}.{key}", value, known[key]) for key, value in values.items()}
+            raise ValueError(f"{where}: " + unknown(f"key of [{label}]", name, known))
+    typed = {k: typed_value(f"{where}: {label}.{k}", v, known[k]) for k, v in values.items()}
     try:
         return dataclasses.replace(base, **typed)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {str(error).replace('slurm.', f'{label}.', 1)}") from error
 
 
 def _check_extra(line: str) -> None:
@@ -146,8 +149,18 @@ def _check_extra(line: str) -> None:
         raise ValueError(f"slurm.extra must hold options such as --exclude=n3, got {line!r}")
     name = re.split(r"[= ]", line.lstrip("-"), maxsplit=1)[0]
     name = name if line.startswith("--") else SHORT.get(name[0], name)
-    if name in OURS:
-        raise ValueError(f"slurm.extra must not set --{name} ({OURS[name]}), got {line!r}")
+    for ours, why in OURS.items():
+        if ours.startswith(name) and len(name) > 1:  # sbatch takes beginnings of names
+            raise ValueError(f"slurm.extra must not set --{ours} ({why}), got {line!r}")
+
+
+def _closes(command: str) -> bool:
+    """Return whether a shell could part the command into words."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return False
+    return True
 
 
 def _breaks(line: str) -> bool:

@@ -21,20 +21,36 @@ class GpuKind:
 
 
 KINDS = (
+    GpuKind("GB200", 2500e12, 1200.0),
     GpuKind("B200", 2250e12, 1000.0),
+    GpuKind("GH200", 989e12, 700.0),
     GpuKind("H200", 989e12, 700.0),
     GpuKind("H100", 989e12, 700.0),
+    GpuKind("H800", 989e12, 700.0),
     GpuKind("A100", 312e12, 400.0),
+    GpuKind("A800", 312e12, 400.0),
+    GpuKind("A30", 165e12, 165.0),
+    GpuKind("A40", 150e12, 300.0),
+    GpuKind("A10", 125e12, 150.0),
+    GpuKind("A10G", 70e12, 300.0),
     GpuKind("L40S", 362e12, 350.0),
+    GpuKind("L40", 181e12, 300.0),
+    GpuKind("L4", 121e12, 72.0),
+    GpuKind("RTX 6000 ADA", 364e12, 300.0),
     GpuKind("A6000", 155e12, 300.0),
+    GpuKind("5090", 209e12, 575.0),
     GpuKind("4090", 165e12, 450.0),
+    GpuKind("3090", 71e12, 350.0),
     GpuKind("V100", 125e12, 300.0),
+    GpuKind("T4", 65e12, 70.0),
 )
+"""Of GeForce boards the rate with accumulation in 32 bits, as training has it."""
 
 
 def kind_of(device: str) -> GpuKind | None:
     """Return the kind of a device such as "NVIDIA H200", None if it is none of the known ones."""
-    return next((kind for kind in KINDS if kind.name in device.upper()), None)
+    words = f" {device.upper().replace('-', ' ')} "
+    return next((kind for kind in KINDS if f" {kind.name} " in words), None)
 
 
 def visible_gpus(driver: Path = DRIVER) -> int:

@@ -9,19 +9,20 @@ from mae_bench.kit.archs import Arch
 MOMENTS = 2
 """Of AdamW; LARS has one, so its checkpoints are taken for a little larger than they are."""
 FLOAT_BYTES = 4
+Count = int | float
 
 
 @dataclass(frozen=True)
 class Work:
     """What one job computes and keeps; a multiply-add is two floating-point operations."""
 
-    flops: float
+    flops: Count
     """Floating-point operations of training and of the measurement at its end."""
     trained: int = 0
     """Parameters that are trained: a checkpoint holds each with its two moments."""
     frozen: int = 0
     """Further numbers in a checkpoint: parameters that are not trained, averages of weights."""
-    left_bytes: float = 0.0
+    left_bytes: Count = 0
     """Bytes of the files that stay beside the checkpoints: weights, predictions, features."""
 
     @property
@@ -79,11 +80,11 @@ def blocks_parameters(width: int, depth: int) -> int:
     return depth * (12 * width**2 + 13 * width)
 
 
-def forward_flops(images: float, multiply_adds: float) -> float:
+def forward_flops(images: Count, multiply_adds: Count) -> float:
     """Return the FLOPs of one forward pass over the images."""
     return 2.0 * images * multiply_adds
 
 
-def training_flops(images: float, multiply_adds: float) -> float:
+def training_flops(images: Count, multiply_adds: Count) -> float:
     """Return the FLOPs of forward and backward passes, which cost twice the forward ones."""
     return 3.0 * forward_flops(images, multiply_adds)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
 from mae_bench.core.names import check_own
 from mae_bench.report.frame import job_frame, long_frame
+from mae_bench.report.kept import Report
 from mae_bench.report.leaderboard import GROUP, leaderboard
 from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
 from mae_bench.report.page import Content, caption, page
@@ -27,23 +27,15 @@ from mae_bench.report.table import (
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.store import Store
-from mae_bench.suite.wording import duration
+from mae_bench.suite.suite import Suite
+from mae_bench.suite.tier import FULL
+from mae_bench.suite.tiers import at_tier
+from mae_bench.suite.wording import duration, one_line
 
 FIGURES = ("reconstructions", "partial", "detections", "segmentations")
 SCHEMA = 1
 OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
 """What leaderboard.json says of each number of a cell."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was written, and what of it a terminal shows."""
-
-    paths: tuple[Path, ...]
-    main_table: str
-    """Aligned text."""
-    mixed: tuple[str, ...] = ()
-    """What the numbers do not have in common, a sentence each."""
 
 
 def write_report(
@@ -82,7 +74,7 @@ def write_report(
         _write(folder / name, text.encode())
     names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
     paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
-    return Report(tuple(paths), plain(content.main), tuple(mixed(made)))
+    return Report(tuple(paths), "\n".join([plain(content.main), *map(one_line, mixed(made))]))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -93,9 +85,19 @@ def _write(path: Path, content: bytes) -> None:
 
 def command(plan: Plan) -> str:
     """Return the command that makes the tables again."""
-    preset = PRESETS.get(plan.name)
-    ending = "" if preset is not None and preset() == plan.suite else ".toml"
-    return f"mae-bench run --suite {plan.name}{ending}"
+    assert plan.suite is not None
+    tier = plan.suite.tier
+    name = plan.name.removesuffix(f"-{tier}")
+    file = "" if _is_preset(plan.suite, name) else ".toml"
+    return f"mae-bench run --suite {name}{file}{f' --tier {tier}' * (tier != FULL)}"
+
+
+def _is_preset(suite: Suite, name: str) -> bool:
+    """Return whether the suite is the preset of that name, at its tier."""
+    try:
+        return name in PRESETS and at_tier(PRESETS[name](), suite.tier) == suite
+    except ValueError:  # a tier that the preset does not have
+        return False
 
 
 def _markdown(content: Content) -> str:

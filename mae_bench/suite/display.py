@@ -43,6 +43,9 @@ class Display(Protocol):
     def saving(self, jobs: Sequence[Job], seconds: float) -> None:
         """The run was interrupted, and its jobs have so many seconds to save themselves."""
 
+    def note(self, line: str) -> None:
+        """Something happened that concerns the whole run."""
+
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Called a few times a second with the running jobs and the seconds left of each."""
 
@@ -88,6 +91,10 @@ class Lines:
         self.write(
             f"stopping  {names}: saving, {seconds:.0f} s at most; further signals are ignored"
         )
+
+    def note(self, line: str) -> None:
+        """Write the line."""
+        self.write(line)
 
     def tick(self, running: Sequence[tuple[Job, float]], store: Store, left: float) -> None:
         """Write progress twice a minute."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -33,9 +34,9 @@ def find_encoder(name: str, store: Path, folder: Path = Path(), say: Say = print
     if name.startswith(FETCHED):
         label = f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return _kept(store, label, lambda out: _fetch(name, out), say)
-    if path.is_dir() and name not in added:
+    if os.path.isdir(path) and name not in added:  # noqa: PTH112 - any name, also a too long one
         raise ValueError(f"encoder {path} is a folder; pass the file of weights in it")
-    if path.is_file() or (path.is_symlink() and name not in added):
+    if os.path.isfile(path) or (os.path.islink(path) and name not in added):  # noqa: PTH113, PTH114
         if name in added:
             say(f"encoder {name}: the file of that name is taken, not the one added as {name}")
         if spec_in(path):

@@ -77,8 +77,8 @@ def _cached(case: Case) -> Iterator[str]:
     device = f" on {made['device']}" if made.get("device") else ""
     yield f"  why: it has its result, of {finished}, {duration(result.seconds)}{device}"
     yield (
-        "  its key is the hash of recipe, version, fields, seed, data and encoder, and all of "
-        "these are the same; a change of any makes another job"
+        "  its key is the hash of recipe, version, fields, seed, data and encoder: as long as none "
+        "of these changes, it does not run again"
     )
     yield from _versions(one.entry.recipe, result, case.site)
 
@@ -155,7 +155,7 @@ def _asked_for(case: Case) -> Iterator[str]:
         now = load(case.standing.entry.recipe).version
         if now != case.identity["version"]:
             version = case.identity["version"]
-            yield f"  no suite plans it any more: the recipe is at version {now}, this is {version}"
+            yield f"  the recipe is at version {now} now, this is {version}: no suite asks for it"
         return
     entry = case.standing.entry
     if any(job.key == entry.key for job in case.plan.jobs):

@@ -1,7 +1,7 @@
 """How all jobs of a store or suite stand, at a glance: lines for a terminal, and JSON."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mae_bench.core.registry import OBJECTIVES
@@ -42,7 +42,8 @@ TOGETHER: tuple[StandName, ...] = ("queued", "waiting", "blocked", "new")
 LARGE = 30
 """Jobs from which on a suite is shown as a grid."""
 SCHEMA = 1
-NARROWEST = 60
+NARROWEST, WIDE = 60, 110
+LONGEST_NAME = 50
 ENCODER = "encoder"
 
 
@@ -55,12 +56,13 @@ def overview(
     each job has a line.
     """
     width = max(NARROWEST, width)
-    lines = [_counts(found, symbols)]
+    lines = _counts(found, width, symbols)
     if plan is None or len(found) < LARGE:
-        lines += [_line(one, symbols) for one in found]
+        lines += _lines(found, width, symbols)
     else:
         lines += ["", *_grid(plan, found, width, symbols), ""]
-        lines += [_line(one, symbols) for state in FIRST for one in found if one.state == state]
+        first = [one for state in FIRST for one in found if one.state == state]
+        lines += _lines(first, width, symbols)
         lines += _together(found, symbols)
     return [shortened(line, width) for line in lines]
 
@@ -110,32 +112,51 @@ def _record(one: Standing) -> dict[str, Any]:
     }
 
 
-def _counts(found: Sequence[Standing], symbols: Mapping[StandName, str]) -> str:
+def _counts(found: Sequence[Standing], width: int, symbols: Mapping[StandName, str]) -> list[str]:
     """Return how many jobs are in each state, which is also the key to the symbols."""
     counts = Counter(one.state for one in found)
-    parts = [f"{symbols[state]} {counts[state]} {state}" for state in SYMBOLS if counts[state]]
+    parts = ["1 job:" if len(found) == 1 else f"{len(found)} jobs:"]
+    parts += [f"{symbols[state]} {counts[state]} {state}" for state in SYMBOLS if counts[state]]
     idle = counts["interrupted"] + counts["new"]
-    asleep = idle and not any(one.state in AT_WORK for one in found)
-    note = " (nothing is at work: mae-bench run starts what is left)" if asleep else ""
-    jobs = "1 job" if len(found) == 1 else f"{len(found)} jobs"
-    return f"{jobs}:  {'  '.join(parts)}{note}"
+    if idle and not any(one.state in AT_WORK for one in found):
+        parts.append("(nothing is at work: mae-bench run starts what is left)")
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) > width:
+            lines.append(" " * len(parts[0]))
+        lines[-1] += f"  {part}"
+    return lines
 
 
-def _line(one: Standing, symbols: Mapping[StandName, str]) -> str:
-    """Return one job in a line: what it is, how far, what of it, where."""
-    entry, far = one.entry, one.progress
-    parts = []
+def _lines(
+    found: Sequence[Standing], width: int, symbols: Mapping[StandName, str]
+) -> Iterator[str]:
+    """Yield a line for each job: what it is, why it stands so, how far it is, where.
+
+    Where there is little room the symbol stands for the state.
+    """
+    names = [
+        f"{e.recipe} · {one_line(e.row)} · seed {e.seed}" for e in (one.entry for one in found)
+    ]
+    room = min(LONGEST_NAME, max(map(len, names), default=0))
+    for one, name in zip(found, names, strict=True):
+        state = f"{one.state:11} " if width >= WIDE else ""
+        start = f"{symbols[one.state]} {state}{one.entry.key[:8]}  {name:{room}}"
+        yield f"{start}  {_about(one)}".rstrip()
+
+
+def _about(one: Standing) -> str:
+    """Return why a job stands so, how far it is, what it took and where it runs."""
+    far = one.progress
+    parts = [f"for {one.reason}" if one.state == "waiting" else one_line(one.reason)]
     if far is not None:
         parts.append(f"{far.step}/{far.steps} ({far.share:.0%})")
         parts += [f"evaluating {one_line(far.evaluated)}"] if far.evaluated else []
         parts += [f"{duration(far.left_s)} left"] if far.left_s is not None else []
-    parts += [f"for {one.reason}" if one.state == "waiting" else one_line(one.reason)]
     parts += [f"attempt {one.tried}"] if one.tried > 1 and one.state != "done" else []
     parts += [f"{one.lost_steps} steps lost"] if one.lost_steps else []
     parts += [place(one.where)]
-    name = f"{entry.recipe} · {one_line(entry.row)} · seed {entry.seed}"
-    about = ", ".join(part for part in parts if part)
-    return f"{symbols[one.state]} {one.state:11} {entry.key[:8]}  {name:44}  {about}".rstrip()
+    return ", ".join(part for part in parts if part)
 
 
 def place(where: Mapping[str, Any]) -> str:
@@ -180,7 +201,7 @@ def _grid(
         for column in shown:
             cells[entry.row][column] += symbols[one.state]
     columns = sorted({name for row in cells.values() for name in row}, key=_order(plan))
-    label = min(width // 3, max(len(one_line(row)) for row in cells))
+    label = min(width // 2, max(len(one_line(row)) for row in cells))
     lines: list[str] = []
     for part in _parts(columns, cells, width - label):
         heads = [name.split("_") for name in part]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,8 +142,20 @@ def believed_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result
     """Return the result in the file if it is whole, of that key, unchanged, its metrics in range.
 
     Raises OSError without a file, and ValueError saying why what is there is not believed. A result
-    of before there were seals has none.
+    of before there were seals has none. A file is read once and again when it was replaced; what is
+    returned is shared, so nobody may change it.
     """
+    now = path.stat()
+    return _believed(
+        path, key, metrics, (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino)
+    )
+
+
+@lru_cache(maxsize=8192)
+def _believed(
+    path: Path, key: str, metrics: tuple[Metric, ...], version: tuple[int, ...]
+) -> Result:
+    """Return the result in the file, of which `version` tells whether it was replaced."""
     text = path.read_text()
     try:
         content: dict[str, Any] = json.loads(text)

@@ -62,11 +62,11 @@ def find_job(words: Sequence[str], store: Path) -> StoredJob:
     """
     if len(words) == 1:
         folder = Path(words[0])
-        if (folder / JOB).exists() or ("/" in words[0] and folder.is_dir()):
+        if _is_there(folder / JOB) or ("/" in words[0] and _is_there(folder)):
             return read_job(folder)
         if "/" in words[0]:
             raise ValueError(f"{words[0]}: no such job folder; pass a key or words of the job")
-        if words[0] not in ("", ".", "..") and (store / words[0]).is_dir():
+        if words[0] not in ("", ".", "..") and _is_there(store / words[0]):
             return read_job(store / words[0])
     jobs = {job.key: job for job in stored_jobs(store)[0]}
     return jobs[the_one(words, [job.candidate for job in jobs.values()], f"the store {store}")]
@@ -102,3 +102,11 @@ def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
         else:
             strays.append(f"{path.parent} is named otherwise than its job, {one_line(job.key)}")
     return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key)), strays
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether the file or folder is there; no name is too long or odd to ask for."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

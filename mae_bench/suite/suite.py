@@ -13,7 +13,7 @@ from mae_bench.core.demo_data import DemoData
 from mae_bench.core.recipe import Recipe, Scalar, build, unknown
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.suite.encoders import find_encoder, spec_in
-from mae_bench.suite.tier import Tier
+from mae_bench.suite.tier import FULL, Tier
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class Suite:
     """Where given, data sets that the site does not name are made with these sizes."""
     tiers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a cheaper or dearer variant -> recipe -> fields that it has there."""
+    tier: str = FULL
+    """Which of its variants this is; others are called SUITE-TIER."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name):

@@ -20,6 +20,7 @@ def at_tier(suite: Suite, name: str) -> Suite:
     changed = dataclasses.replace(
         suite,
         name=f"{suite.name}-{name}",
+        tier=name,
         rows=tuple(_row(row, tier) for row in suite.rows),
         columns=tuple(dataclasses.replace(column, tier=tier) for column in suite.columns),
     )

@@ -64,12 +64,27 @@ def test_an_owner_elsewhere_lives_until_its_lease_ends(tmp_path, silent_s, alive
     assert turn.alive is alive
 
 
-def test_a_turn_without_an_owner_yet_is_alive_for_a_lease(tmp_path):
+@pytest.mark.parametrize(("silent_s", "alive"), [(0, True), (20, True), (31, False)])
+def test_a_turn_without_an_owner_counts_as_dead_soon(tmp_path, silent_s, alive):
     folder = tmp_path / "1"
     folder.mkdir()
-    assert newest(tmp_path).alive
-    os.utime(folder, (0, 0))
-    assert not newest(tmp_path).alive
+    then = time.time() - silent_s
+    os.utime(folder, (then, then))
+    assert newest(tmp_path).alive is alive
+
+
+def test_of_several_takers_each_turn_has_its_owner_from_the_start(tmp_path):
+    for number in range(20):
+        take(tmp_path, number, this_process())
+        assert newest(tmp_path).owner.is_this_process
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.isdecimal()) == []
+
+
+def test_a_process_of_another_container_is_not_looked_up_by_its_number(tmp_path):
+    other = replace(this_process(), system="another boot pid:[1]", pid=2**22 + 1)
+    assert take(tmp_path, 0, other).alive
+    nowhere = replace(this_process(), system="", pid=2**22 + 1)
+    assert take(tmp_path, 1, nowhere).alive
 
 
 def test_what_an_older_attempt_writes_never_arrives(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mae_bench.core.turns import take, this_process
+from mae_bench.core.owner import this_process
+from mae_bench.core.turns import take
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard, pooled_sd
 from mae_bench.report.table import main_table, score, signed

@@ -15,8 +15,9 @@ from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.table import Cell, Table, escaped, markdown, plain
 from mae_bench.report.write import command, write_report
 from mae_bench.suite.plan import plan
-from mae_bench.suite.presets import smoke
+from mae_bench.suite.presets import full, smoke
 from mae_bench.suite.suite import Column, made_row
+from mae_bench.suite.tiers import at_tier
 
 LINEAR, COCO = "imagenet_linear", "coco_vitdet"
 NASTY = "<script>alert(1)</script> | *x* `y`"
@@ -183,6 +184,8 @@ def test_pictures_of_a_job_without_a_result_are_not_shown(filled: Any, tmp_path:
 def test_the_command_names_a_preset_only_if_it_is_that_preset(filled: Any) -> None:
     assert command(plan(smoke(), {})) == "mae-bench run --suite smoke"
     assert command(filled.plan) == "mae-bench run --suite trial.toml"
+    lite = plan(at_tier(full(), "lite"), {})
+    assert command(lite) == "mae-bench run --suite full --tier lite"
 
 
 def test_the_terminal_table_is_aligned_and_stars_the_best() -> None:

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mae_bench.cli import main
+from mae_bench.commands.run import run_jobs
 from mae_bench.core import registry
 from mae_bench.core.site import Site
 from mae_bench.suite.preflight import survey
@@ -23,14 +26,19 @@ TRIALS = {
 }
 
 
+def register(patch):
+    """Register the trial recipes here, and let child processes import them."""
+    patch.syspath_prepend(str(RECIPES))
+    patch.setenv("PYTHONPATH", str(RECIPES), prepend=os.pathsep)
+    patch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
+    for name in ("reading", "needs_detectron2", "seeing", "peeking"):
+        patch.setitem(registry.TASKS, name, TRIALS[name])
+
+
 @pytest.fixture(autouse=True)
 def trial_recipes(monkeypatch):
-    """Register the trial recipes here, and let child processes import them."""
-    monkeypatch.syspath_prepend(str(RECIPES))
-    monkeypatch.setenv("PYTHONPATH", str(RECIPES))
-    monkeypatch.setitem(registry.OBJECTIVES, "counting", TRIALS["counting"])
-    for name in ("reading", "needs_detectron2", "seeing", "peeking"):
-        monkeypatch.setitem(registry.TASKS, name, TRIALS[name])
+    """Register the trial recipes for the test."""
+    register(monkeypatch)
 
 
 @pytest.fixture
@@ -123,3 +131,26 @@ def write_suite(tmp_path):
         return path
 
     return write
+
+
+ROWS = {"Good": {}, "Other": {"steps": 6}, "Bad": {"outcome": "raise"}}
+
+
+@pytest.fixture(scope="session")
+def store_of_three(tmp_path_factory):
+    """Return a store in which real jobs ran: a good row, one with six steps, one that fails."""
+    store = tmp_path_factory.mktemp("three") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch)
+        rows = tuple(made_row(label, "counting", "demo", f) for label, f in ROWS.items())
+        suite = Suite("trial", rows, (Column("reading", "demo", {}),), (0,))
+        run_jobs(survey(suite, Site(store=store)), 2)
+    return store
+
+
+@pytest.fixture
+def three(store_of_three, tmp_path, call, write_suite):
+    """Return the keys by row and recipe of a copy of that store, which is this test's."""
+    shutil.copytree(store_of_three, tmp_path / "runs")
+    jobs = json.loads(call("status", "--suite", write_suite(ROWS), "--json").out)["jobs"]
+    return {(one["row"], one["recipe"]): one["key"] for one in jobs}

@@ -97,7 +97,8 @@ def run(folder, number):
     (folder / f"failed-{number}.json").write_text(json.dumps(failed))
 
 
-def race(folder, rng, killed):
+def race(folder, rng, killed_within_s):
+    """Let four runs race; with a time one of them is killed at random within it."""
     folder.mkdir(parents=True)
     runs = []
     for number in range(RUNS):
@@ -105,9 +106,9 @@ def race(folder, rng, killed):
         if pid == 0:
             ended(lambda number=number: run(folder, number))
         runs.append(pid)
-    victim = rng.randrange(RUNS) if killed else None
+    victim = rng.randrange(RUNS) if killed_within_s else None
     if victim is not None:
-        time.sleep(rng.uniform(0.0, 0.25))
+        time.sleep(rng.uniform(0.0, killed_within_s))
         with contextlib.suppress(ProcessLookupError):
             os.kill(runs[victim], signal.SIGKILL)
         (folder / f"begun-{victim}").touch()
@@ -123,5 +124,8 @@ if __name__ == "__main__":
     turns.NAMELESS_S = 2.0
     base, rounds, killed = Path(sys.argv[1]), int(sys.argv[2]), bool(sys.argv[3:])
     rng = random.Random(rounds)
+    took_s = 0.3
     for number in range(rounds):
-        race(base / str(number), rng, killed)
+        began = time.monotonic()
+        race(base / str(number), rng, took_s if killed else 0.0)
+        took_s = time.monotonic() - began

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,10 +19,10 @@ DRIVE = Path(__file__).with_name("drive.py")
 LIMIT_S = 60
 
 
-def drive(store, **fields):
+def drive(store, *progress_s, **fields):
     """Start the trial suite in a process of its own, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, DRIVE, store, json.dumps(fields)],
+        [sys.executable, DRIVE, store, json.dumps(fields), *map(str, progress_s)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -107,6 +108,36 @@ def test_two_runs_at_once_execute_every_step_once(build_suite, ground_of, steps_
     assert [run.wait(LIMIT_S) for run in runs] == [0, 0, 0]
     for job in ground.plan.jobs:
         assert steps_of(ground.store, job) == list(range(1, 41))
+
+
+def test_a_run_that_waits_for_another_says_for_whom_once_and_shows_its_progress(
+    build_suite, ground_of
+):
+    fields = {"steps": 6, "pause_at": 3}
+    ground = ground_of(build_suite({"Good": fields}, {"reading": fields}))
+    first = drive(ground.store.root, **fields)
+    child = wait_for(lambda: marker_in(ground.store.root)).read_text()
+    second = drive(ground.store.root, 0, **fields)
+    lines = []
+    while sum("progress" in line for line in lines) < 3:
+        lines.append(second.stdout.readline())
+        assert lines[-1], lines
+    told = [line for line in lines if line.startswith("waiting")]
+    assert len(told) == 1
+    who = f"run by process {child} on {socket.gethostname()}, since"
+    assert told[0].startswith(f"waiting   Good · counting · seed 0: {who}")
+    assert any("Good · counting · seed 0 3/6" in line for line in lines)
+    os.kill(int(child), signal.SIGKILL)
+    marker = ground.store.dir(ground.plan.jobs[1]) / "paused"
+    os.kill(int(wait_for(lambda: _text(marker))), signal.SIGKILL)
+    assert [first.wait(LIMIT_S), second.wait(LIMIT_S)] == [0, 0]
+
+
+def test_a_crash_without_a_word_is_a_failure_with_its_exit_code(build_suite, ground_of):
+    ground = ground_of(build_suite({"Row": {"outcome": "exit"}}))
+    job = ground.plan.jobs[0]
+    assert run_jobs(ground, 1)[job.key] == "failed: ended with exit code 3, see log.txt"
+    assert ground.store.state(job).name == "failed"
 
 
 def test_a_failed_job_blocks_its_dependents_and_the_others_run(build_suite, ground_of, capsys):

@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,10 +97,12 @@ def test_a_hundred_jobs_are_one_glance(build_suite, tmp_path, width):
         assert len(lines) <= 20
         assert max(map(len, lines)) <= width
         assert lines[0].startswith(f"100 jobs:  {symbols['blocked']} 9 blocked")
-        (row,) = [line for line in lines if line.split("  ")[0].endswith("name 0")] or [lines[3]]
+        (row,) = [line for line in lines if line.startswith("An encoder with a long name 0  ")]
         assert symbols["failed"] in row
         assert symbols["blocked"] * 9 in row
-        assert any(line.startswith(f"{symbols['failed']} failed") for line in lines)
+        (failed,) = [line for line in lines if line.startswith(f"{symbols['failed']} ")]
+        assert f"{bad.key[:8]}  counting · An encoder with a long name 0 · seed 0" in failed
+        assert ("failed" in failed) == (width >= 110)
         assert "\n".join(lines).count(symbols["new"] * 9) == 9
     assert all(ord(c) < 128 for c in "\n".join(lines).replace("·", "").replace("…", ""))
 
@@ -156,13 +159,14 @@ def test_folders_that_are_no_jobs_of_the_store_are_named_and_left_out(trial, cal
     assert "half/job.json cannot be understood" in answer.out
 
 
-def test_watching_ends_when_all_is_over_with_1_unless_all_is_done(trial, call, write_suite):
-    path = write_suite({"Bad": {"outcome": "raise"}})
-    assert call("run", "--suite", path, "--results", path.parent / "results").code == 1
-    answer = call("status", "--suite", path, "--watch")
+def test_watching_ends_when_all_is_over_with_1_unless_all_is_done(three, call, tmp_path):
+    answer = call("status", "--suite", tmp_path / "trial.toml", "--watch")
     assert answer.code == 1
-    assert "1 blocked" in answer.out
+    assert answer.lines[0].startswith("6 jobs:  ")
+    assert "1 blocked" in answer.lines[0]
     assert "it went wrong on purpose" in answer.out
+    words = ("--suite", tmp_path / "trial.toml", "--only", "Good", "Other")
+    assert call("status", *words, "--watch").code == 0
 
 
 def test_ctrl_c_ends_watching_cleanly(trial, call):
@@ -194,3 +198,12 @@ def test_wrong_questions_have_helpful_answers(call, words, part):
     answer = call("status", *words)
     assert answer.code == 2
     assert part in answer.err
+
+
+def test_the_page_explains_every_state_and_every_field_of_the_json(three, call):
+    page = (Path(__file__).parents[2] / "docs" / "following.md").read_text()
+    told = json.loads(call("status", "--json").out)
+    for name in [*told, *told["jobs"][0]]:
+        assert f"`{name}`" in page or f'"{name}"' in page, name
+    for state, symbol in SYMBOLS.items():
+        assert f"| {symbol} | {state} |" in page

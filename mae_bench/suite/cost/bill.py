@@ -1,7 +1,7 @@
 """What a run would do: every job with its state and hours, and what all of them cost together."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,8 @@ from mae_bench.suite.cost.estimate import Estimate, estimates
 from mae_bench.suite.cost.left import done_share
 from mae_bench.suite.cost.samples import Sample, read_samples
 from mae_bench.suite.cost.schedule import Piece, chain_seconds, wall_seconds
+from mae_bench.suite.launch import On, devices_of
+from mae_bench.suite.launch.queue import QueueEntry
 from mae_bench.suite.preflight import Ground
 
 State = Literal[
@@ -28,7 +30,6 @@ State = Literal[
 ]
 STATES: Mapping[str, State] = {
     "running": "running",
-    "queued": "queued",
     "failed": "failed before",
     "cancelled": "cancelled before",
     "partial": "continues",
@@ -82,10 +83,19 @@ class Bill:
     whole_wall_hours: float
     """The same if none were blocked."""
     room: Room
+    """For the jobs that can run."""
+    whole_room: Room
+    """For all that are not done."""
 
-    def gpu_hours(self, *, blocked: bool) -> float:
-        """Return the hours left of the jobs that are blocked, or of those that are not."""
-        return sum(line.gpu_hours for line in self.lines if (line.state == "blocked") == blocked)
+    @property
+    def gpu_hours(self) -> float:
+        """The hours of one device that are left of the jobs that can run."""
+        return sum(line.gpu_hours for line in self.lines if line.state != "blocked")
+
+    @property
+    def blocked_gpu_hours(self) -> float:
+        """The same of those that are blocked."""
+        return sum(line.gpu_hours for line in self.lines if line.state == "blocked")
 
     @property
     def kwh(self) -> float:
@@ -101,46 +111,79 @@ class Wishes:
     """Devices in all; 0: those of this machine."""
     gpu_kind: str = ""
     """A kind of GPU; empty: this machine's."""
+    on: On = "local"
+    """Where the jobs would run."""
 
 
-def bill(ground: Ground, wishes: Wishes) -> Bill:
-    """Return what a run of the suite would do and cost, from what the store knows now."""
+def bill(ground: Ground, wishes: Wishes, queue: Mapping[str, QueueEntry] | None = None) -> Bill:
+    """Return what a run of the suite would do and cost, from what the store knows now.
+
+    `queue` holds what a scheduler has of its jobs, by key.
+    """
     samples = read_samples(ground.store.root)
-    device = chosen_device(wishes.gpu_kind, samples, ground.plan.demo_data is not None)
+    device = chosen_device(wishes.gpu_kind, samples, ground.plan.demo_data)
     known = estimates(ground.plan, samples, device)
-    compute = ground.site.compute
-    here = slots(compute.gpus) if device.kind is None or visible_gpus() else 1
-    devices = wishes.gpus or here * compute.gpus
-    lines = tuple(_line(ground, job, known[job.key], (samples, device)) for job in ground.plan.jobs)
+    look = _Look(ground, wishes.on, queue or {}, samples, device)
+    lines = tuple(_line(look, job, known[job.key]) for job in ground.plan.jobs)
     able = tuple(line for line in lines if line.state != "blocked")
-    to_run = [line.job for line in able if line.left]
+    devices = wishes.gpus or _devices(look, lines)
     return Bill(
         lines,
         device,
         devices,
         _wall(ground, able, devices),
         _wall(ground, lines, devices),
-        room(to_run, ground.store, ground.plan.demo_data, compute.keep),
+        _room(ground, able),
+        _room(ground, lines),
     )
 
 
-def _line(ground: Ground, job: Job, estimate: Estimate, known: tuple[list[Sample], Device]) -> Line:
+@dataclass(frozen=True)
+class _Look:
+    """What every line is made from."""
+
+    ground: Ground
+    on: On
+    queue: Mapping[str, QueueEntry]
+    samples: Sequence[Sample]
+    device: Device
+
+
+def _devices(look: _Look, lines: tuple[Line, ...]) -> int:
+    """Return this machine's devices; those of the widest job where they are not known here."""
+    gpus = look.ground.site.compute.gpus
+    here = look.device.kind is None or visible_gpus() > 0
+    if look.on == "local" and here:
+        return slots(gpus) * gpus
+    return max((line.gpus for line in lines), default=1)
+
+
+def _line(look: _Look, job: Job, estimate: Estimate) -> Line:
     """Return the job's line."""
-    state, reason = _state(ground, job)
-    left = 0.0 if state == "cached" else 1 - done_share(ground.store, job)
-    gpus = ground.site.compute.gpus if job.recipe.resources.gpus else 1
-    watts, watts_from = watts_of(job, *known)
+    state, reason = _state(look, job)
+    left = 0.0 if state == "cached" else 1 - done_share(look.ground.store, job)
+    gpus = devices_of(job, look.ground, look.on)
+    watts, watts_from = watts_of(job, look.samples, look.device)
     return Line(job, state, reason, gpus, estimate, left, watts, watts_from)
 
 
-def _state(ground: Ground, job: Job) -> tuple[State, str]:
+def _state(look: _Look, job: Job) -> tuple[State, str]:
     """Return what a run would do with the job, and why."""
-    found = ground.store.state(job)
+    found, entry = look.ground.store.state(job), look.queue.get(job.key)
     if found.name == "done":
         return "cached", ""
-    if found.name not in ("running", "queued") and job.key in ground.blocked:
-        return "blocked", ground.blocked[job.key]
+    if entry is not None:
+        state: State = "running" if entry.state in ("running", "ending") else "queued"
+        return state, " ".join(filter(None, [entry.id, entry.where or entry.reason]))
+    if found.name != "running" and job.key in look.ground.blocked:
+        return "blocked", look.ground.blocked[job.key]
     return STATES.get(found.name, "to run"), found.reason
+
+
+def _room(ground: Ground, lines: tuple[Line, ...]) -> Room:
+    """Return the room that those jobs need which are not done."""
+    jobs = [line.job for line in lines if line.left]
+    return room(jobs, ground.store, ground.plan.demo_data, ground.site.compute.keep)
 
 
 def _wall(ground: Ground, lines: tuple[Line, ...], devices: int) -> float:

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mae_bench.core.demo_data import DemoData
 from mae_bench.kit.gpus import KINDS, GpuKind, cpu_name, gpu_name, kind_of, visible_gpus
 from mae_bench.suite.cost.samples import Sample
 
 FALLBACK = "A100"
 """The GPU that hours are given for where nothing tells which one it will be."""
 MAX_ON_CPU = 4
+MAKERS = ("NVIDIA", "Tesla", "GeForce", "Quadro")
+"""Words in the names of GPUs, by which they are told from processors."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,15 @@ class Device:
 
     def is_that_of(self, name: str) -> bool:
         """Return whether a result with that device was made on one of this kind."""
-        return name == self.name or (self.kind is not None and kind_of(name) == self.kind)
+        own = kind_of(self.name)
+        return name == self.name or (own is not None and kind_of(name) == own)
 
 
-def chosen_device(asked: str, samples: Sequence[Sample], on_cpu: bool) -> Device:
+def chosen_device(asked: str, samples: Sequence[Sample], demo_data: DemoData | None) -> Device:
     """Return the device that hours are for: asked for, here, that of most results, or any.
 
-    `on_cpu`: whether a suite without any result is one for processors. Raises ValueError for an
-    unknown GPU.
+    A suite on demo data is one for processors, where nothing else is known. Raises ValueError for
+    an unknown GPU.
     """
     if asked:
         kind = kind_of(asked)
@@ -43,13 +47,21 @@ def chosen_device(asked: str, samples: Sequence[Sample], on_cpu: bool) -> Device
         return Device(kind.name, kind, "asked for")
     here = gpu_name() if visible_gpus() else ""
     if here:
-        return Device(here, kind_of(here), "this machine's")
+        return _named(here, "this machine's")
     most = Counter(sample.device for sample in samples).most_common(1)
     if most:
-        return Device(most[0][0], kind_of(most[0][0]), "that of most results in the store")
-    if on_cpu:
+        return _named(most[0][0], "that of most results in the store")
+    if demo_data is not None:
         return Device(cpu_name(), None, "this machine's")
     return Device(FALLBACK, kind_of(FALLBACK), "assumed: no GPU here; --gpu-kind names another")
+
+
+def _named(name: str, why: str) -> Device:
+    """Return the device of that name; a GPU without a data sheet here is taken for another."""
+    kind = kind_of(name)
+    if kind is None and any(word in name for word in MAKERS):
+        return Device(name, kind_of(FALLBACK), f"{why}; taken for an {FALLBACK}")
+    return Device(name, kind, why)
 
 
 def slots(gpus: int) -> int:

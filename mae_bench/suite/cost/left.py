@@ -10,9 +10,12 @@ from mae_bench.suite.store import Store
 
 
 def expected_seconds(plan: Plan, store: Store, gpus: int = 1) -> dict[str, float]:
-    """Return the seconds expected of every job by key, on that many devices of this machine."""
+    """Return the seconds expected of every job by key, on that many devices.
+
+    They are this machine's GPUs; without one, what most results in the store were made on.
+    """
     samples = read_samples(store.root)
-    device = chosen_device("", samples, on_cpu=True)
+    device = chosen_device("", samples, plan.demo_data)
     return {key: one.seconds(gpus) for key, one in estimates(plan, samples, device).items()}
 
 

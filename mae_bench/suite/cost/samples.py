@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,26 +77,28 @@ def _measured(path: Path) -> Sample | None:
         provenance = content["provenance"]
         identity, facts = provenance["identity"], provenance.get("facts", {})
         device, seconds = str(provenance["device"]), float(content["seconds"])
-        recipe = build(load(identity["recipe"]), identity["fields"])
-        if content["schema"] != SCHEMA or identity["version"] != recipe.version:
+        name, fields = str(identity["recipe"]), identity["fields"]
+        if content["schema"] != SCHEMA or identity["version"] != load(name).version:
             return None
+        arch = str(facts.get("encoder", {}).get("arch") or fields.get("arch", ""))
         return Sample(
             "measured",
-            recipe.name,
-            arch := _arch(recipe, facts),
+            name,
+            arch,
             str(identity["data"]),
             device,
             seconds * _devices(provenance, facts),
-            nominal_flops(recipe, arch),
+            _flops(name, json.dumps(fields), arch),
             float(provenance.get("mean_watts", 0.0)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _arch(recipe: Recipe, facts: Mapping[str, Any]) -> str:
-    """Return the size of the encoder that was made or measured."""
-    return str(facts.get("encoder", {}).get("arch") or getattr(recipe, "arch", ""))
+@lru_cache(maxsize=1024)
+def _flops(name: str, fields: str, arch: str) -> float:
+    """Return the nominal FLOPs of a recipe with the fields in that JSON; jobs share them."""
+    return nominal_flops(build(load(name), json.loads(fields)), arch)
 
 
 def _devices(provenance: Mapping[str, Any], facts: Mapping[str, Any]) -> int:

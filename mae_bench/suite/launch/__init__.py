@@ -1,10 +1,15 @@
 """Ways to get planned jobs executed, and what a scheduler's queue holds of them."""
 
 from collections.abc import Iterable
+from typing import Literal
 
+from mae_bench.core.job import Job
 from mae_bench.core.site import Site
 from mae_bench.suite.launch.queue import QueueEntry
+from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import Store
+
+On = Literal["local", "slurm"]
 
 
 def queue_of(site: Site, store: Store) -> dict[str, QueueEntry]:
@@ -26,3 +31,13 @@ def cancel(site: Site, store: Store, keys: Iterable[str]) -> dict[str, str]:
     from mae_bench.suite.launch.slurm.queue import take_out
 
     return take_out(store, site, keys)
+
+
+def devices_of(job: Job, ground: Ground, on: On) -> int:
+    """Return how many devices the job would take there, over all its nodes."""
+    if on == "local":
+        return ground.site.compute.gpus if job.recipe.resources.gpus else 1
+    from mae_bench.suite.launch.slurm.asked import shape
+
+    nodes, gpus = shape(job, ground)
+    return nodes * gpus

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
 
 from mae_bench.suite.launch.queue import Unanswered
 
@@ -20,6 +21,19 @@ KEPT = (
 """Of the variables that SLURM's programs read, those that are a person's own defaults."""
 
 
+PROGRAMS = ("sbatch", "squeue")
+
+
+def require_programs() -> None:
+    """Raise ValueError where SLURM's programs are not installed."""
+    missing = [name for name in PROGRAMS if which(name) is None]
+    if missing:
+        raise ValueError(
+            f"--on slurm needs {' and '.join(missing)}, not found on PATH; run it on a login node, "
+            "or --on local"
+        )
+
+
 def ask(command: Sequence[str], cwd: Path | None = None) -> str:
     """Return what a program of SLURM prints; raise Unanswered if it fails or stays silent."""
     try:
@@ -28,7 +42,7 @@ def ask(command: Sequence[str], cwd: Path | None = None) -> str:
         raise Unanswered(f"{command[0]} did not answer within {ANSWER_S:.0f} s") from error
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-        raise Unanswered(f"{command[0]}: {lines[-1]}")
+        raise Unanswered(f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: error: ')}")
     return answer.stdout
 
 

@@ -20,9 +20,13 @@ exec "$@\""""
 BODY = """
 {output}unset MAE_BENCH_ATTEMPT MAE_BENCH_PARENT
 job() {{ scontrol show job -o "$SLURM_JOB_ID"; }}
+# A copy on a node that SLURM has given up must not ask for a start of the one that follows it.
+start="Restarts=${{SLURM_RESTART_COUNT:-0}}"
 # At the end of its time, a job that could not save itself is started again by hand.
 over() {{
-  case $(job) in *Reason=TimeLimit*) [ -d attempts ] && scontrol requeue "$SLURM_JOB_ID" ;; esac
+  case $(job) in *Reason=TimeLimit*" $start "*)
+    [ -d attempts ] && scontrol requeue "$SLURM_JOB_ID" ;;
+  esac
 }}
 # This shell outlives signals, to ask for the next start of a job that was told to stop.
 trap over TERM
@@ -40,7 +44,7 @@ if [ $code -ne 75 ] && [ $code -le 128 ] || [ -e failure.json ]; then exit $code
 for _ in $(seq 60); do
   # Cancelled by a person or preempted: SLURM itself knows what comes next.
   state=$(job) && case $state in
-    *JobState=RUNNING*) scontrol requeue "$SLURM_JOB_ID" && exit $code ;;
+    *JobState=RUNNING*" $start "*) scontrol requeue "$SLURM_JOB_ID" && exit $code ;;
     *) exit $code ;;
   esac
   sleep 10
