@@ -11,7 +11,12 @@ import pytest
 
 from mae_bench.commands import ranks
 from mae_bench.core.demo_data import DemoData, demo_roots
+from mae_bench.core.owner import this_process
+from mae_bench.core.registry import load
+from mae_bench.core.site import Site
+from mae_bench.core.turns import take
 from mae_bench.kit.scene_files import make_demo
+from mae_bench.suite.preflight import single_ground
 from mae_bench.suite.torchrun import children
 
 PROGRAM = Path(sys.executable).with_name("mae-bench")
@@ -98,6 +103,11 @@ def test_a_killed_rank_ends_all_within_a_minute_and_the_job_continues(tmp_path, 
     killed = time.monotonic()
     wait_until(lambda: gone(first), run)
     assert time.monotonic() - killed < 60
+    folder = next(tmp_path.glob("runs/*/job.json")).parent
+    wait_until((folder / "attempts" / "2" / "start.json").exists, run)
+    wait_until(lambda: len(ranks_of(run)) == 2, run)
+    assert json.loads((folder / "attempts" / "1" / "ended.json").read_text())["code"] == 75
+    assert not (folder / "failure.json").exists()
     run.kill()
     run.wait(30)
 
@@ -151,3 +161,15 @@ def test_ranks_wait_for_the_first_ones_look_at_the_data_as_long_as_for_each_othe
         return
     with pytest.raises(ValueError, match=r"made no .*job\.json in 3600 s; the store must lie on"):
         ranks._wait_for(ground, None)
+
+
+def test_the_users_own_torchrun_leaves_a_job_alone_that_another_process_runs(
+    tmp_path, monkeypatch, capsys
+):
+    ground = single_ground(load("random_init").demo(), 0, None, "row", Site(store=tmp_path))
+    (job,) = ground.plan.jobs
+    take(tmp_path / job.key / "attempts", 0, this_process())
+    monkeypatch.setenv("RANK", "0")
+    assert ranks.run_in_ranks(ground, job) == 76
+    assert f"row · random_init · seed 0 is run by process {os.getpid()}" in capsys.readouterr().err
+    assert not (tmp_path / job.key / "job.json").exists()

@@ -1,6 +1,7 @@
 """One job on several ranks: started here with --gpus N, or by a torchrun of the user's."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ from mae_bench.commands.run import prepared
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import Recipe
+from mae_bench.core.turns import BUSY
 from mae_bench.kit.pace import DEAD_AFTER_S
 from mae_bench.kit.split import share_of, split_batch
+from mae_bench.suite.attempts import holder
 from mae_bench.suite.cost.left import job_left
 from mae_bench.suite.display import Lines
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import JOB
-from mae_bench.suite.wording import result_text
+from mae_bench.suite.wording import job_name, result_text
 
 POLL_S = 0.5
 
@@ -53,6 +56,10 @@ def run_in_ranks(ground: Ground, job: Job) -> int:
     store, first = ground.store, os.environ["RANK"] == "0"
     if store.result(job) is None:
         if first:
+            owner = holder(store.dir(job))
+            if owner is not None:
+                print(f"mae-bench: {job_name(job)} is run by {owner}", file=sys.stderr)
+                return BUSY
             code = prepared(ground)
             if code != OK:
                 return code

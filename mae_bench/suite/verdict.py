@@ -55,7 +55,8 @@ def passing(error: dict[str, Any]) -> str:
     """Return why an error may not come again: a process was killed; empty if it would."""
     text = f"{error['message']}\n{error['traceback']}"
     if WORKER_DIED.search(text):
-        return f"a process that reads images was killed, perhaps for want of memory ({text[:120]})"
+        why = error["message"]
+        return f"a process that reads images was killed, perhaps for want of memory ({why})"
     return "the connection to another rank was lost" if LOST.search(text) else ""
 
 

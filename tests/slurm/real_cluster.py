@@ -31,6 +31,18 @@ class Process:
     environment: dict[str, str]
     command: str
 
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended yet."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def freeze(self) -> None:
+        """Let it do nothing more, not even end, until it is killed."""
+        os.kill(self.pid, signal.SIGSTOP)
+
 
 @dataclass(frozen=True)
 class Cluster:

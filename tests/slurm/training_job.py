@@ -1,5 +1,6 @@
 """A short real training as one job on a cluster, and what its folder tells of its attempts."""
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -9,17 +10,17 @@ from real_cluster import Cluster, Process, wait_for
 from safetensors.torch import load_file
 
 from mae_bench.core.compute import Compute
-from mae_bench.core.files import ENCODER, last_progress
+from mae_bench.core.files import ENCODER, METRICS, last_progress
 from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
 from mae_bench.core.slurm import Slurm
 from mae_bench.suite.attempts import Attempt, attempts
 from mae_bench.suite.launch.slurm.script import SBATCH, Asked, script
 from mae_bench.suite.preflight import single_ground
-from mae_bench.suite.store import FAILURE, LOG, RESULT
+from mae_bench.suite.store import LOG, RESULT
 from pretrain.mae import MAE
 
-EPOCHS = 60
+EPOCHS = 100
 MODEL = MAE(
     arch="vit_smoke_patch8",
     image_size=64,
@@ -31,7 +32,7 @@ MODEL = MAE(
     decoder_heads=2,
 )
 """Four steps an epoch on the 64 images of the tests' data."""
-START_S = 90.0
+START_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,33 @@ class TrainingJob:
         """Return when the job has its result; AssertionError if it failed."""
 
         def ended() -> bool:
-            assert not (self.folder / FAILURE).exists(), self.story()
+            over = self.cluster.job(self.id)["JobState"] in ("FAILED", "CANCELLED", "TIMEOUT")
+            assert not over, self.story()
             return (self.folder / RESULT).exists()
 
         wait_for(ended, START_S, self.story)
         self.cluster.wait_state(self.id, "COMPLETED")
 
-    def ranks(self, node: str | None = None) -> list[Process]:
+    def workers(self) -> list[Process]:
+        """Return its live processes that run the job's folder; with ranks, theirs too."""
+        found = self.cluster.processes(self.id)
+        words = f"{sys.executable} -m mae_bench.suite.execute"
+        return [p for p in found if p.command.startswith(words)]
+
+    def ranks(self) -> list[Process]:
         """Return its live ranks, by rank."""
-        found = [
+        found = self.cluster.processes(self.id)
+        ranks = [
             p
-            for p in self.cluster.processes(self.id, node)
-            if "RANK" in p.environment and "mae_bench.suite.execute" in p.command
+            for p in found
+            if "RANK" in p.environment and " -m mae_bench.suite.execute" in p.command
         ]
-        return sorted(found, key=lambda p: int(p.environment["RANK"]))
+        return sorted(ranks, key=lambda p: int(p.environment["RANK"]))
+
+    def logged_steps(self) -> list[int]:
+        """Return the steps of all lines of progress, in their order."""
+        lines = (self.folder / METRICS).read_text().splitlines()
+        return [json.loads(line)["step"] for line in lines]
 
     def steps_saved(self) -> list[int]:
         """Return after which step each attempt stopped with its state saved."""
@@ -109,9 +123,11 @@ class TrainingJob:
         return load_file(self.folder / ENCODER)
 
 
-def prepared(store: Path, data: Path, recipe: Recipe, ranks: int) -> Path:
+def prepared(store: Path, data: Path | None, recipe: Recipe, ranks: int) -> Path:
     """Write the folder of a job and return it."""
-    ground = single_ground(recipe, 0, None, "row", Site(store=store, data={"imagenet": data}))
+    ground = single_ground(
+        recipe, 0, None, "row", Site(store=store, data={"imagenet": data} if data else {})
+    )
     job = ground.plan.jobs[0]
     return ground.store.prepare(job, ground.data(job), Compute(gpus=ranks))
 

@@ -9,6 +9,7 @@ from mae_bench.core.site import Site
 from mae_bench.suite.cost.bill import Wishes, bill
 from mae_bench.suite.cost.disk import bytes_of, disk_problem, room
 from mae_bench.suite.cost.samples import Sample, keep_calibrated, nominal_flops
+from mae_bench.suite.launch.queue import QueueEntry
 from mae_bench.suite.preflight import PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import full, smoke
 from mae_bench.suite.store import Store
@@ -69,6 +70,23 @@ def test_every_job_has_the_state_that_its_folder_shows(ground):
     assert line_of(found, done).gpu_hours == 0
     tuned = line_of(found, part)
     assert tuned.gpu_hours == pytest.approx(0.75 * 32 * (7 + 11 / 60))
+
+
+def test_what_a_scheduler_holds_is_queued_or_running_where_it_says(ground):
+    first, second, third = (job_of(ground, f"MAE ViT-{size}", "mae") for size in "BLH")
+    queue = {
+        first.key: QueueEntry("12", "queued", reason="Priority"),
+        second.key: QueueEntry("13", "running", where="n[1-2]"),
+        third.key: QueueEntry("14", "queued"),
+    }
+    finish(ground.store, third)
+    found = bill(ground, Wishes(8, "V100"), queue)
+    lines = [line_of(found, job) for job in (first, second, third)]
+    assert [(line.state, line.reason) for line in lines] == [
+        ("queued", "12 Priority"),
+        ("running", "13 n[1-2]"),
+        ("cached", ""),  # its result counts, not the scheduler's word
+    ]
 
 
 def test_sums_are_those_of_the_lines_and_leave_out_what_is_blocked(ground):

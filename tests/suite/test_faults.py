@@ -101,6 +101,23 @@ def test_ctrl_c_ends_the_children_and_exits_with_130(build_suite, ground_of):
     assert ground.store.state(ground.plan.jobs[0]).name == "partial"
 
 
+def test_further_signals_do_not_keep_the_jobs_from_saving_themselves(build_suite, ground_of):
+    fields = {"pause_at": 3, "linger": 1.0}
+    ground = ground_of(build_suite({"Good": fields}))
+    run = drive(ground.store.root, **fields)
+    wait_for(lambda: marker_in(ground.store.root))
+    run.send_signal(signal.SIGINT)
+    for line in run.stdout:
+        if line.startswith("stopping  Good · counting · seed 0: saving, 60 s at most"):
+            break
+    for again in (signal.SIGINT, signal.SIGTERM):
+        run.send_signal(again)
+    assert run.wait(LIMIT_S) == 130
+    folder = ground.store.dir(ground.plan.jobs[0])
+    assert (folder / "saved").exists()
+    assert [attempt.ended["outcome"] for attempt in attempts(folder)] == ["stopped"]
+
+
 def test_two_runs_at_once_execute_every_step_once(build_suite, ground_of, steps_of):
     fields = {"steps": 40}
     ground = ground_of(build_suite({"Good": fields}, {"reading": fields}))

@@ -91,6 +91,20 @@ def test_a_signal_that_comes_before_the_ranks_can_take_it_is_not_lost(folder_of)
     assert [attempt.ended["outcome"] for attempt in attempts(folder)] == ["stopped"]
 
 
+def test_ranks_that_wait_for_ever_for_a_killed_one_on_another_node_are_ended(folder_of):
+    folder = folder_of(2, steps=2)
+    runs = [start(folder, node) for node in (0, 1)]
+    wait_for(lambda: (folder / "rank-1.json").exists() and (folder / "rank-0.json").exists())
+    (torchrun,) = children(runs[1].pid)
+    (rank,) = children(torchrun)
+    os.kill(rank, signal.SIGKILL)
+    assert codes(runs) == [75, 75], (folder / "log.txt").read_text()
+    assert not (folder / "failure.json").exists()
+    log = (folder / "log.txt").read_text()
+    assert "the ranks of node 1 have ended: the ranks of node 0 are killed" in log
+    assert "killed: rank 1 by signal 9" in log
+
+
 def test_a_node_joins_the_attempt_of_its_own_start_only_and_once(folder_of):
     folder = folder_of(2)
     begin(folder, "test/1/0").end("stopped", code=75)

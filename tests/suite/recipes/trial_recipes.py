@@ -32,6 +32,8 @@ class Counting:
     pause_at: int = 0
     """On the first attempt, stop here until killed or its marker is removed; 0: never."""
     outcome: str = "fine"
+    linger: float = 0.0
+    """Seconds that a pause takes to save when it is told to stop."""
 
     def __post_init__(self):
         require(self, "steps", ">= 1", self.steps >= 1)
@@ -55,10 +57,7 @@ class Counting:
             marker = ctx.out / "paused"
             if step == self.pause_at and not marker.exists():
                 marker.write_text(str(os.getpid()))
-                while (
-                    marker.exists()
-                ):  # signal.pause() would miss a signal that comes just before it
-                    time.sleep(0.02)
+                self._wait(ctx)
         (ctx.out / ENCODER).write_text("encoder")
         if self.outcome == "raise":
             raise ValueError("it went wrong on purpose")
@@ -68,6 +67,15 @@ class Counting:
             os.kill(os.getpid(), signal.SIGKILL)
         scores = {"fine": 50.0 + ctx.seed, "nan": math.nan, "too_high": 101.0}
         return {"score": scores[self.outcome]}
+
+    def _wait(self, ctx):
+        try:
+            while (ctx.out / "paused").exists():  # signal.pause() would miss an early signal
+                time.sleep(0.02)
+        except SystemExit:
+            time.sleep(self.linger)
+            (ctx.out / "saved").touch()
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)
