@@ -26,6 +26,7 @@ LAUNCHERS = {
     "local": "mae_bench.suite.launch.local:launch",
     "slurm": "mae_bench.suite.launch.slurm.launch:launch",
     "detached": "mae_bench.suite.launch.slurm.launch:detach",
+    "prepared": "mae_bench.suite.launch.folders:prepare",
 }
 
 
@@ -44,6 +45,8 @@ class RunOptions:
     """Where jobs run: local, on this machine, or slurm, as site.toml's [slurm] says."""
     detach: bool = False
     """With --on slurm: submit what is missing and end, instead of following it."""
+    prepare: bool = False
+    """Only make the jobs' folders, for another scheduler: see docs/cluster.md."""
     parallel: int = 0
     """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
     results: Path = Path("results")
@@ -80,18 +83,21 @@ def run(words: list[str]) -> int:
         return OK
     if options.detach and options.on == "local":
         raise ValueError("--detach needs a scheduler that keeps the jobs: --on slurm")
+    if options.prepare and (options.detach or options.on != "local"):
+        raise ValueError("--prepare is for other schedulers; leave out --on and --detach")
     compute = ground.site.compute
-    if options.on == "local":
+    here = options.on == "local" and not options.prepare
+    if here:
         check_parallel(options.parallel, compute)
     check_own(options.results / ground.plan.name, "the folder of tables")
     code = prepared(part, options.results)
-    if code == OK and options.on == "local":
+    if code == OK and here:
         code = enough_gpus(compute)
     if code != OK:
         return code
-    way = "detached" if options.detach else options.on
+    way = "detached" if options.detach else "prepared" if options.prepare else options.on
     failed = run_jobs(part, options.parallel or default_parallel(), way)
-    if not options.detach:
+    if not (options.detach or options.prepare):
         write_tables(ground, options.results)
     if failed:
         print(f"mae-bench: {len(failed)} of {len(part.plan.jobs)} jobs have no result (above)")

@@ -12,7 +12,6 @@ from mae_bench.core.owner import this_process
 from mae_bench.core.turns import Taken, newest, take
 from mae_bench.suite.attempts import (
     ATTEMPTS,
-    STARTING,
     adopt,
     attempts,
     begin,
@@ -100,7 +99,7 @@ def test_a_start_that_another_was_quicker_for_looks_again(tmp_path):
 
 def test_an_attempt_is_its_launchers_until_the_child_adopts_it(tmp_path):
     turn = begin_after(tmp_path, 0)
-    assert holder(tmp_path) == this_process(STARTING)
+    assert holder(tmp_path).is_this_process
     code = f"""
 from pathlib import Path
 from mae_bench.core.turns import Turn
