@@ -21,7 +21,7 @@ class Compute:
     """What a run may do with the machine; the total batch stays the recipe's in every case."""
 
     gpus: int = 1
-    """Processes on this machine, each with a GPU of its own, or with its share of the cores."""
+    """Processes, of all nodes together, each with a GPU of its own or its share of the cores."""
     micro_batch: int | Literal["auto"] = "auto"
     """Images in one forward pass of one process; auto finds the most that fit into memory."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
