@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.files import write_json
-from mae_bench.core.slurm import Slurm
+from mae_bench.core.slurm import LEAST_NOTICE_S, Slurm
 from mae_bench.suite.launch.slurm.asked import interpreter
 from mae_bench.suite.launch.slurm.queue import job_name
 from mae_bench.suite.launch.slurm.script import Asked
@@ -75,7 +75,7 @@ class Check:
 
     def asked(self, store_id: str) -> Asked:
         """Return what it asks the cluster for: one node with its GPUs, for a short time."""
-        slurm = replace(self.slurm, time=TIME)
+        slurm = replace(self.slurm, time=TIME, notice_s=LEAST_NOTICE_S)
         command = (self.wanted["interpreters"]["torch"], "-m", f"{__package__}.worker", ".")
         name = job_name(store_id, self.key)
         return Asked(name, "a look at a worker", 1, max(1, self.wanted["gpus"]), slurm, command)
