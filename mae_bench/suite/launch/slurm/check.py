@@ -61,6 +61,14 @@ class Check:
         return [] if found is None else list(found["problems"])
 
     @property
+    def advice(self) -> str:
+        """What makes jobs slow on such a worker, empty if nothing does."""
+        cores, gpus = (self.found or {}).get("cores"), self.wanted["gpus"]
+        if cores is None or cores >= gpus:
+            return ""
+        return f"a job gets {cores} CPU cores for {gpus} GPUs; set slurm.cpus_per_gpu"
+
+    @property
     def place(self) -> str:
         """The machine that was looked at, and its GPUs."""
         found = self.found or {}

@@ -84,7 +84,7 @@ def _found(why: str, name: str, known: set[str]) -> str:
     while time.monotonic() < end:
         time.sleep(LOOK_S)
         _, store, key = name.split("-", 2)
-        new = [one.id for one in look(store) if one.key == key and one.id not in known]
+        new = [one.id for one in look(store, ()) if one.key == key and one.id not in known]
         if new:
             return new[0]
     if FULL.search(why):
