@@ -1,5 +1,6 @@
 """What sbatch's answers mean; programs that print them stand for SLURM's."""
 
+import json
 import os
 
 import pytest
@@ -55,6 +56,9 @@ def test_a_limit_on_jobs_in_the_queue_is_no_refusal(answer, limit):
         answer(f"echo 'sbatch: error: {limit}' >&2; exit 1")
 
 
-def test_a_job_that_the_cluster_will_not_take_is_refused_in_its_words(answer):
+def test_a_job_that_the_cluster_will_not_take_is_refused_in_its_words(answer, tmp_path):
     with pytest.raises(Rejected, match="invalid partition specified: none"):
         answer("echo 12; echo 'sbatch: error: invalid partition specified: none' >&2; exit 1")
+    assert json.loads((tmp_path / "submission.json").read_text())["refused"] == (
+        "invalid partition specified: none"
+    )

@@ -80,14 +80,18 @@ def end_of(number: str, jobs: Iterable[Seen]) -> End:
 
 
 def with_last_words(end: End, folder: Path) -> str:
-    """Return how a job ended and the last line that it printed, with the log to read on in."""
-    log = folder / LOG
+    """Return how the job in a folder ended, with the last line that it printed."""
+    words = last_words(folder)
+    return f"{end}; its last words: {words}" if words else str(end)
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line that the job in a folder printed, empty if there is none."""
     try:
-        lines, _ = last_lines(log, MOST_LINES)
+        lines, _ = last_lines(folder / LOG, MOST_LINES)
     except OSError:
-        return str(end)
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"{end}; its last words: {last}; see {log}" if last else str(end)
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def parsed_record(text: str) -> End | None:

@@ -13,6 +13,7 @@ from mae_bench.suite.launch.slurm.ends import End, end_of, with_last_words
 from mae_bench.suite.launch.slurm.graph import adopt
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key
 from mae_bench.suite.launch.slurm.run import Run
+from mae_bench.suite.store import LOG
 from mae_bench.suite.wording import job_name
 
 MOST_AGAIN = 20
@@ -127,6 +128,8 @@ def _judge_check(run: Run, jobs: Sequence[Seen]) -> None:
         return
     end = end_of(run.graph.ids.pop(check.key), jobs)
     why = "; ".join(problems) or with_last_words(end, check.folder)
+    if (check.folder / LOG).exists():
+        why += f"; see {check.folder / LOG}"
     for job in run.open_jobs():
         if job.key not in run.running:
             run.block(job, f"a worker is not as it should be: {why}")

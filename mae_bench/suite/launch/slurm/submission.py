@@ -14,7 +14,7 @@ from mae_bench.suite.launch.slurm.queue import look
 from mae_bench.suite.launch.slurm.script import SBATCH, Asked, script
 
 SUBMISSION = "submission.json"
-"""In a job's folder: its id in the queue, and the ids that it waits for."""
+"""In a job's folder: its id in the queue, and the ids that it waits for; or why it has none."""
 LOST_S = 10.0
 """Seconds in which a job whose submission was not answered may still appear in the queue."""
 LOOK_S = 1.0
@@ -53,11 +53,15 @@ def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) ->
         numbers = NUMBER.findall(answer.stdout) if accepted else []
     except subprocess.TimeoutExpired as error:
         said, accepted, numbers = _text(error.stderr) + " timed out", False, []
+    note = {"name": asked.name, "after": list(after), "time": _now()}
     if not accepted:
-        _refuse(said)
+        try:
+            _refuse(said)
+        except Rejected as error:
+            write_json(folder / SUBMISSION, {"id": "", **note, "refused": str(error)})
+            raise
     found = numbers[-1][0] if numbers else _found(_why(said), asked.name, known)
-    note = {"id": found, "name": asked.name, "after": list(after), "time": _now()}
-    write_json(folder / SUBMISSION, note)
+    write_json(folder / SUBMISSION, {"id": found, **note})
     return found
 
 
