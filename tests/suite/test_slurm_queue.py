@@ -17,9 +17,9 @@ from mae_bench.suite.launch.slurm.queue import (
 )
 from mae_bench.suite.store import Store
 
-# Of squeue 22.05, with another's job whose name holds the separator.
+# Of squeue 22.05, which fills its columns; with another's job whose name holds the separator.
 SQUEUE = """\
-12|PENDING|Dependency||N/A|0|mae-0a1b2c3d-1123456789abcdef|
+12      |PENDING  |Dependency  |     |N/A   |0   |mae-0a1b2c3d-1123456789abcdef      |
 11|RUNNING|None|n1|2026-11-21T17:05:32|1|mae-0a1b2c3d-0123456789abcdef|
 13|PENDING|BeginTime||2026-11-21T17:12:00|2|mae-0a1b2c3d-2123456789abcdef|
 14|COMPLETING|TimeLimit|n[2-3]|2026-11-21T17:05:32|0|mae-0a1b2c3d-3123456789abcdef|

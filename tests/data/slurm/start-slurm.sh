@@ -14,8 +14,10 @@ for g in $(seq 0 $((GPUS-1))); do [ -e "$DIR/fakegpu/nvidia$g" ] || mknod "$DIR/
 # 1. munge, which all clusters of a machine share
 if ! munge -n >/dev/null 2>&1; then
   install -d -o munge -g munge -m 755 /run/munge
-  setpriv --reuid munge --regid munge --clear-groups /usr/sbin/munged --num-threads 2
-  cp /run/munge/munged.pid "$DIR/run/munged.pid" 2>/dev/null || true
+  # Of two that start it at once, one is too late.
+  setpriv --reuid munge --regid munge --clear-groups /usr/sbin/munged --num-threads 2 &&
+    cp /run/munge/munged.pid "$DIR/run/munged.pid" || true
+  for _ in $(seq 40); do munge -n >/dev/null 2>&1 && break; sleep 0.25; done
 fi
 
 # 2. slurm.conf, gres.conf, cgroup.conf

@@ -91,7 +91,9 @@ def last_words(folder: Path) -> str:
         lines, _ = last_lines(folder / LOG, MOST_LINES)
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    told = [line.strip() for line in lines if line.strip()]
+    own = [line for line in told if not line.startswith("srun: ")]  # which repeats exit codes
+    return (own or told or [""])[-1]
 
 
 def parsed_record(text: str) -> End | None:

@@ -124,7 +124,7 @@ def parsed(text: str, store: str) -> list[Seen]:
         if len(parts) != len(FIELDS):
             continue
         number, state, reason, where, start, restarts, name = (part.strip() for part in parts)
-        match = mine.fullmatch(name.removesuffix("|"))
+        match = mine.fullmatch(name.removesuffix("|").strip())
         if match and number.isdecimal():
             tries = int(restarts) if restarts.isdecimal() else 0
             found.append(Seen(number, state, _told(reason), where, _told(start), tries, match[1]))
