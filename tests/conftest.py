@@ -4,7 +4,29 @@ from pathlib import Path
 
 import pytest
 
+SLOW_FIRST = (
+    "test_cli.py",
+    "test_training.py",
+    "test_robustness.py",
+    "test_encoders.py",
+    "test_verdict.py",
+    "test_races.py",
+    "test_lowshot.py",
+    "test_mmseg_training.py",
+    "test_ranks.py",
+    "test_calibration.py",
+    "test_worker_killed.py",
+    "test_features.py",
+    "test_detection_engine.py",
+)
+"""Files that take longest: begun first, none of them is left for one process at the end."""
 GOLDEN = Path(__file__).parent / "data" / "golden"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow files first, each in its own order."""
+    place = {name: number for number, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")

@@ -204,11 +204,11 @@ def test_pretraining_killed_at_once_and_run_again_gives_the_same_encoder(tmp_pat
     words = ["pretrain", "mae", "--size", "demo", "--arch", "vit_smoke_patch8", "--epochs", "12"]
     words += ["--warmup-epochs", "1", "--batch-size", "16", "--imagenet", str(data)]
     assert call(*words, "--store", "whole", cwd=tmp_path).returncode == 0
-    for attempt in range(8):
+    for attempt in range(5):
         run = subprocess.Popen(
             [PROGRAM, *words, "--store", "cut"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
         )
-        until = time.monotonic() + 4 + attempt
+        until = time.monotonic() + 4 + 1.5 * attempt
         while run.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         if run.poll() is not None:

@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import subprocess
@@ -9,10 +10,11 @@ import pytest
 from mae_bench.commands.run import run_jobs
 from mae_bench.core.files import append_metrics
 from mae_bench.core.owner import this_process
-from mae_bench.core.turns import Taken, newest, take
+from mae_bench.core.turns import Taken, newest, note_stop, take
 from mae_bench.suite.attempts import (
     ATTEMPTS,
     adopt,
+    at_work,
     attempts,
     begin,
     begin_after,
@@ -88,6 +90,23 @@ def test_steps_after_the_last_checkpoint_are_lost_but_not_parts_that_are_kept(tm
         begin(folder, "")
     assert lost_steps(attempts(training)) == 2
     assert lost_steps(attempts(parts)) == 0
+
+
+@pytest.mark.parametrize(("ended", "warned"), [(False, True), (True, False)])
+def test_an_attempt_killed_while_it_saved_is_told_to_the_next(tmp_path, caplog, ended, warned):
+    first = begin(tmp_path, "")
+    with at_work(first):
+        note_stop(signal.SIGTERM)
+    if ended:
+        first.end("stopped")
+    (first.folder / "owner.json").write_text("{}")  # and its process is gone
+    os.utime(first.folder / "beat", (0, 0))
+    with at_work(begin(tmp_path, "")):
+        pass
+    assert ("attempt 1 was told to stop, and killed before its state was saved" in caplog.text) == (
+        warned
+    )
+    assert ("give notice earlier (slurm.notice_s in site.toml)" in caplog.text) == warned
 
 
 def test_a_start_that_another_was_quicker_for_looks_again(tmp_path):
