@@ -20,9 +20,12 @@ def test_a_container_that_does_not_start_ends_its_jobs_at_once_and_is_told(clust
     assert code == 1
     assert "FAILED    A · counting · seed 0: FAILED" in said
     assert "its last words: FATAL: no image" in said
-    ends = cluster.ask("squeue", "--noheader", "--states=all", "--Format=State:20,RestartCnt:8")
-    assert ["FAILED", "0"] in [line.split() for line in ends.splitlines()]
-    assert all(line.split()[1] == "0" for line in ends.splitlines())
+    ids = (tmp_path / "b" / "store.id", tmp_path / "a" / "store.id")
+    ours = tuple(f"mae-{path.read_text().strip()}-" for path in ids)
+    ends = cluster.ask("squeue", "--noheader", "--states=all", "--Format=State,RestartCnt,Name:60")
+    found = [line.split() for line in ends.splitlines() if line.split()[2].startswith(ours)]
+    assert sorted(state for state, _, _ in found) == ["CANCELLED"] * 3 + ["FAILED"] * 2
+    assert {restarts for _, restarts, _ in found} == {"0"}
 
 
 def test_a_job_goes_on_after_a_stop_whatever_its_setup_does(cluster, tmp_path):
