@@ -108,6 +108,10 @@ def report(words: list[str]) -> int:
     """Write a suite's tables from the store; return the exit code."""
     options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
     site = options.place.read()
+    if not site.store.is_dir():
+        raise ValueError(
+            f"no store {site.store}, so no results to write tables from; pass --store DIR"
+        )
     write_tables(
         survey(named_suite(options.suite, site.store, options.tier), site), options.results
     )

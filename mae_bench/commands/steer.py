@@ -93,7 +93,12 @@ def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Sta
 
 
 def _taken_out(site: Site, keys: list[str]) -> tuple[dict[str, str], str]:
-    """Return the scheduler's ids of the jobs that it was told to end, and what went wrong."""
+    """Return the scheduler's ids of the jobs that it was told to end, and what went wrong.
+
+    It is not asked where there is nothing to end.
+    """
+    if not keys:
+        return {}, ""
     try:
         return launch.cancel(site, Store(site.store), keys), ""
     except Unanswered as silence:

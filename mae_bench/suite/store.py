@@ -61,6 +61,8 @@ class Store:
     ) -> Path:
         """Write job.json and compute.json, clear an earlier failure and return the folder.
 
+        A cancellation stays: who asks for the job anew forgets it before looking at the job.
+
         Whoever asks for a job anew gives it all its attempts again: only those after number
         `before`, by default the newest there is, count as made in vain. Raises ValueError if the
         folder is a symbolic link, which could lead out of the store.
@@ -84,7 +86,7 @@ class Store:
             },
         )
         write_compute(folder, compute or Compute())
-        forgive(folder)
+        (folder / FAILURE).unlink(missing_ok=True)
         return folder
 
     def result(self, job: Job) -> Result | None:
