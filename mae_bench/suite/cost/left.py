@@ -46,7 +46,7 @@ def saved_share(store: Store, job: Job) -> float:
     line, saved = last_progress(store.dir(job)), saved_in(store.dir(job)).own
     if not saved or not line or not line.get("steps"):
         return 0.0
-    return min(MOST_SAVED, saved / line["steps"])
+    return min(MOST_SAVED, saved / float(line["steps"]))
 
 
 def done_share(store: Store, job: Job) -> float:
