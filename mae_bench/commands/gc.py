@@ -76,8 +76,8 @@ def gc(words: list[str]) -> int:
 def _check_known(plan: Plan) -> None:
     """Raise ValueError if a data set is absent, without which the suite's keys are not known."""
     for job in plan.jobs:
-        if job.data_fingerprint == ABSENT:
-            name = job.recipe.dataset
+        name = job.recipe.dataset
+        if name and job.data_fingerprint == ABSENT:
             raise ValueError(
                 f"which jobs {plan.name} asks for is not known without its data set {name}, so "
                 f"none is an orphan; pass --{name.replace('_', '-')} DIR"
