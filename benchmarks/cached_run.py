@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mae_bench.core.site import Site
 from mae_bench.suite.preflight import survey
-from mae_bench.suite.store import RESULT, SCHEMA, Store
+from mae_bench.suite.store import RESULT, SCHEMA, Store, sealed
 from mae_bench.suite.suite import read_suite
 
 SEEDS = 17
