@@ -107,7 +107,7 @@ def write_result(store: Store, job, numbers: random.Random) -> None:
             },
         },
     }
-    (out / RESULT).write_text(json.dumps(content, indent=2))
+    (out / RESULT).write_text(json.dumps(sealed(content), indent=2))
 
 
 def taken(command: list[str], folder: Path) -> tuple[float, float]:
