@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mae_bench.core.site import Site
 from mae_bench.suite.preflight import survey
-from mae_bench.suite.store import RESULT, SCHEMA, Store
+from mae_bench.suite.store import RESULT, SCHEMA, Store, sealed
 from mae_bench.suite.suite import read_suite
 
 SEEDS = 17
@@ -107,7 +107,7 @@ def write_result(store: Store, job, numbers: random.Random) -> None:
             },
         },
     }
-    (out / RESULT).write_text(json.dumps(content, indent=2))
+    (out / RESULT).write_text(json.dumps(sealed(content), indent=2))
 
 
 def taken(command: list[str], folder: Path) -> tuple[float, float]:

@@ -5,12 +5,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 
 from mae_bench import __version__
 
 OK, FAILED, USAGE, PREFLIGHT, INTERRUPTED = 0, 1, 2, 3, 130
+ONLY_TELL = ("plan", "status", "logs", "explain", "missing", "show", "doctor", "list")
+"""Commands that have done all they can once nobody reads on."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = OK
+        code = OK if words[0].startswith("-") or words[0] in ONLY_TELL else FAILED
     sys.exit(code)
 
 
@@ -149,8 +152,9 @@ def _dispatch(words: list[str]) -> int:
 
 def _call(name: str, rest: list[str]) -> int:
     """Return the exit code of a sub-command; user errors become one line."""
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
+        if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):  # as of nohup
+            signal.signal(number, signal.default_int_handler)
     module, _, function = COMMANDS[name].target.partition(":")
     try:
         command: Callable[[list[str]], int] = getattr(import_module(module), function)
@@ -161,6 +165,10 @@ def _call(name: str, rest: list[str]) -> int:
         return end.code if isinstance(end.code, int) else FAILED
     except ValueError as error:
         return _complain(str(error), USAGE)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _complain(f"{error.filename or name}: {error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         again = " ".join(["mae-bench", name, *rest])
         return _complain(f"interrupted; finished work is kept, continue with: {again}", INTERRUPTED)
@@ -186,8 +194,9 @@ def _help() -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    """Print the error and return the code."""
-    print(f"mae-bench: {message}", file=sys.stderr)
+    """Print the error, if the terminal is still there, and return the code."""
+    with suppress(OSError):
+        print(f"mae-bench: {message}", file=sys.stderr)
     return code
 
 

@@ -13,7 +13,7 @@ from mae_bench.core.registry import load
 from mae_bench.core.turns import take
 from mae_bench.kit.figures import write_picture
 from mae_bench.suite.attempts import ATTEMPTS
-from mae_bench.suite.store import FAILURE, RESULT, SCHEMA, Store
+from mae_bench.suite.store import FAILURE, RESULT, SCHEMA, Store, sealed
 
 SOURCE = "d" * 64
 
@@ -59,7 +59,7 @@ def finish(out, **metrics):
     provenance |= {"values": "vit_base_patch16, supervised"}
     result = {"schema": SCHEMA, "key": key, "metrics": metrics, "seconds": 3725.0}
     result |= {"provenance": provenance, "fidelity": ["lr 1, published 2", "seeds 3"]}
-    (out / RESULT).write_text(json.dumps(result))
+    (out / RESULT).write_text(json.dumps(sealed(result)))
     (out / "predictions.json").write_text("[]")
     (out / "iter_12.pth").write_bytes(b"")
     picture = Image.new("RGB", (3, 2))

@@ -15,7 +15,7 @@ from mae_bench.core.site import Site
 from mae_bench.suite.cost.disk import size
 from mae_bench.suite.launch import queue_of
 from mae_bench.suite.launch.queue import Unanswered
-from mae_bench.suite.plan import Plan
+from mae_bench.suite.plan import ABSENT, Plan
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.store import Store
@@ -58,6 +58,8 @@ def gc(words: list[str]) -> int:
     needs = _needs(site, plans)
     found = list(waste(site.store, jobs, needs))
     if options.orphans:
+        for plan in plans:
+            _check_known(plan)
         planned = {job.key for plan in plans for job in plan.jobs}
         known = {one.path for one in found}
         more = [one for one in orphaned(jobs, planned, needs) if one.path not in known]
@@ -69,6 +71,17 @@ def gc(words: list[str]) -> int:
         print(f"{total} could be freed; nothing was removed: pass --yes to do so")
         return OK
     return _freed(found, site.store)
+
+
+def _check_known(plan: Plan) -> None:
+    """Raise ValueError if a data set is absent, without which the suite's keys are not known."""
+    for job in plan.jobs:
+        name = job.recipe.dataset
+        if name and job.data_fingerprint == ABSENT:
+            raise ValueError(
+                f"which jobs {plan.name} asks for is not known without its data set {name}, so "
+                f"none is an orphan; pass --{name.replace('_', '-')} DIR"
+            )
 
 
 def _freed(found: Sequence[Waste], root: Path) -> int:

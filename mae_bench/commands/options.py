@@ -55,7 +55,17 @@ class Place:
 
 
 def parse(kind: type[Options], command: str, words: list[str], about: str) -> Options:
-    """Return the options of a sub-command; tyro prints help and errors, and exits."""
+    """Return the options of a sub-command; tyro prints help and errors, and exits.
+
+    Raises ValueError for one that is given twice, of which only the last would count.
+    """
+    names = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{name} is given {names.count(name)} times; pass it once, with all its values "
+                f"behind it if it takes several: {name} A B"
+            )
     options: Any = tyro.cli(
         kind,
         prog=f"mae-bench {command}",

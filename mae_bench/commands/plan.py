@@ -1,6 +1,7 @@
 """What a run of a suite would do and cost, before anything runs."""
 
 import json
+import math
 import shutil
 import sys
 from collections import Counter
@@ -73,7 +74,7 @@ def plan(words: list[str]) -> int:
     options = parse(PlanOptions, "plan", words, about)
     if options.gpus < 0:
         raise ValueError(f"--gpus must be >= 0, got {options.gpus}")
-    if options.price.price_per_gpu_hour < 0:
+    if not 0 <= options.price.price_per_gpu_hour < math.inf:
         raise ValueError(
             f"--price-per-gpu-hour must be >= 0, got {options.price.price_per_gpu_hour}"
         )

@@ -19,7 +19,7 @@ from mae_bench.suite.attempts import holder
 from mae_bench.suite.cost.left import job_left
 from mae_bench.suite.display import Lines
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.store import JOB
+from mae_bench.suite.store import JOB, forgive
 from mae_bench.suite.wording import job_name, result_text
 
 POLL_S = 0.5
@@ -63,6 +63,7 @@ def run_in_ranks(ground: Ground, job: Job) -> int:
             code = prepared(ground)
             if code != OK:
                 return code
+            forgive(store.dir(job))
             store.prepare(job, ground.data(job), ground.site.compute)
         else:
             _wait_for(ground, job)

@@ -13,9 +13,10 @@ from mae_bench.cli import FAILED, OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.compute import Compute
 from mae_bench.core.names import check_own
+from mae_bench.kit.gpus import visible_gpus
+from mae_bench.suite.cost.device import slots
 from mae_bench.suite.display import Bars, Display, Lines
 from mae_bench.suite.launch import On
-from mae_bench.suite.launch.devices import default_parallel, num_gpus
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import Ground, PreflightError, prepare_ground, survey
 from mae_bench.suite.presets import named_suite
@@ -96,7 +97,7 @@ def run(words: list[str]) -> int:
     if code != OK:
         return code
     way = "detached" if options.detach else "prepared" if options.prepare else options.on
-    failed = run_jobs(part, options.parallel or default_parallel(), way)
+    failed = run_jobs(part, options.parallel or slots(1), way)
     if not (options.detach or options.prepare):
         write_tables(ground, options.results)
     if failed:
@@ -108,6 +109,8 @@ def report(words: list[str]) -> int:
     """Write a suite's tables from the store; return the exit code."""
     options = parse(ReportOptions, "report", words, "Write a suite's tables again.")
     site = options.place.read()
+    if not site.store.is_dir():
+        raise ValueError(f"no store {site.store} to write the tables of; pass --store DIR")
     write_tables(
         survey(named_suite(options.suite, site.store, options.tier), site), options.results
     )
@@ -116,17 +119,18 @@ def report(words: list[str]) -> int:
 
 def check_parallel(parallel: int, compute: Compute) -> None:
     """Raise ValueError if this machine's GPUs are too few for so many jobs at once."""
-    most = default_parallel(compute.gpus)
-    if num_gpus() and parallel > most:
+    most = slots(compute.gpus)
+    found = visible_gpus()
+    if found and parallel > most:
         raise ValueError(
-            f"--parallel {parallel} jobs of {compute.gpus} GPUs: this machine has {num_gpus()}, "
+            f"--parallel {parallel} jobs of {compute.gpus} GPUs: this machine has {found}, "
             f"enough for {most}"
         )
 
 
 def enough_gpus(compute: Compute) -> int:
     """Return 3 after saying so if the machine has GPUs, but fewer than asked for."""
-    found = num_gpus()
+    found = visible_gpus()
     if found == 0 or compute.gpus <= found:
         return OK
     print(f"mae-bench: {compute.gpus} GPUs asked for (--gpus): {found} found", file=sys.stderr)

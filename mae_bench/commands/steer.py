@@ -17,7 +17,7 @@ from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.status import Standing
 from mae_bench.suite.steering import UNTOLD, end_process, mark_cancelled, retried
-from mae_bench.suite.store import Store
+from mae_bench.suite.store import JOB, Store
 from mae_bench.suite.stored import find_job, in_store
 from mae_bench.suite.tier import FULL
 
@@ -80,7 +80,10 @@ def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Sta
         return standings_of(Look(site, part.plan, part.blocked))[0]
     if (options.filters, options.tier) != (Filters(), FULL):
         raise ValueError("--only, --task, --seed and --tier choose within a suite: pass --suite")
-    found = standings_of(Look(site, None, {}))[0]
+    found, notes = standings_of(Look(site, None, {}))
+    for note in notes:
+        if any(f"{site.store / word / JOB} " in note for word in options.job):
+            raise ValueError(note)
     if len(options.job) == 1 and "/" in options.job[0]:
         keys = [in_store(find_job(options.job, site.store), site.store).key]
     else:
@@ -93,7 +96,12 @@ def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Sta
 
 
 def _taken_out(site: Site, keys: list[str]) -> tuple[dict[str, str], str]:
-    """Return the scheduler's ids of the jobs that it was told to end, and what went wrong."""
+    """Return the scheduler's ids of the jobs that it was told to end, and what went wrong.
+
+    It is not asked where there is nothing to end.
+    """
+    if not keys:
+        return {}, ""
     try:
         return launch.cancel(site, Store(site.store), keys), ""
     except Unanswered as silence:

@@ -1,6 +1,7 @@
 """The files of a job's folder: written whole or not at all, and appended line by line."""
 
 import json
+import math
 import os
 import time
 from contextlib import suppress
@@ -77,19 +78,30 @@ def last_progress(out: Path) -> dict[str, Any] | None:
 
 
 def recent_progress(out: Path) -> list[dict[str, Any]]:
-    """Return the last whole lines of metrics.jsonl, oldest first: what its last 4 KiB hold."""
+    """Return the last whole lines of metrics.jsonl, oldest first: what its last 4 KiB hold.
+
+    Lines that no recipe of ours wrote are left out.
+    """
     try:
         with (out / METRICS).open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - 4096))
             lines = stream.read().split(b"\n")[:-1]
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return []
     found = []
     for line in lines:
         with suppress(ValueError):
             found.append(json.loads(line))
-    return [line for line in found if isinstance(line, dict)]
+    return [line for line in found if _is_progress(line)]
+
+
+def _is_progress(line: Any) -> bool:
+    """Return whether steps and time of a line, if it has them, are finite numbers."""
+    if not isinstance(line, dict):
+        return False
+    values = [line[name] for name in ("step", "steps", "time") if name in line]
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def record_facts(out: Path, **facts: Any) -> None:

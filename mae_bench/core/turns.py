@@ -6,6 +6,7 @@ number below `attempts/`, and the newest number is the one whose writing counts.
 
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -121,7 +122,7 @@ def turns(parent: Path) -> list[Turn]:
     """Return all turns below a folder, oldest first; none if it is not there."""
     try:
         found = [Turn(path) for path in parent.iterdir() if path.name.isdecimal()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(found, key=lambda turn: turn.number)
 
@@ -171,11 +172,16 @@ def beating(turn: Turn) -> Iterator[None]:
 def silent_s(folder: Path) -> float:
     """Return the seconds since a turn's last sign of life, by the clock of the file system.
 
+    They are endless once somebody has removed the folder.
+
     Both times are its own, so that machines may disagree about the time. Where nothing can be
     written, this machine's clock has to do.
     """
     beat = folder / BEAT
-    then = (beat if beat.exists() else folder).stat().st_mtime
+    try:
+        then = (beat if beat.exists() else folder).stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return math.inf
     probe = folder / f"now.{socket.gethostname()}.{os.getpid()}"
     now = datetime.now(UTC).timestamp()
     with suppress(OSError):

@@ -53,12 +53,17 @@ def kind_of(device: str) -> GpuKind | None:
     return next((kind for kind in KINDS if f" {kind.name} " in words), None)
 
 
-def visible_gpus(driver: Path = DRIVER) -> int:
-    """Return the number of NVIDIA GPUs that this process may use."""
+def gpu_ids(driver: Path = DRIVER) -> tuple[str, ...]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([one for one in visible.split(",") if one.strip()])
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+        return tuple(one.strip() for one in visible.split(",") if one.strip())
+    return tuple(map(str, range(len(list(driver.iterdir()))))) if driver.is_dir() else ()
+
+
+def visible_gpus(driver: Path = DRIVER) -> int:
+    """Return the number of NVIDIA GPUs that this process may use."""
+    return len(gpu_ids(driver))
 
 
 def gpu_name(driver: Path = DRIVER) -> str:

@@ -94,7 +94,7 @@ def _outcome(job: Job, store: Store) -> Any:
     result = store.result(job)
     if result is None:
         return store.state(job)
-    pictures = sorted((store.dir(job) / "figures").glob("*.png"))
+    pictures = sorted(p for p in (store.dir(job) / "figures").glob("*.png") if p.is_file())
     return result, [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in pictures]
 
 

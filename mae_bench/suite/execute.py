@@ -99,13 +99,20 @@ def _attempt(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> i
         raise
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else FAILED
-        turn.end(OUTCOMES.get(code, "failed"), code=code)
+        turn.end(_outcome(folder, code), code=code)
         raise
     except KeyboardInterrupt:
-        turn.end("stopped", code=REQUEUE)
+        turn.end(_outcome(folder, REQUEUE), code=REQUEUE)
         raise
-    turn.end(OUTCOMES[code], code=code)
+    turn.end(_outcome(folder, code), code=code)
     return code
+
+
+def _outcome(folder: Path, code: int) -> str:
+    """Return in a word how an attempt ended."""
+    if code in (FAILED, REQUEUE) and (folder / CANCELLED).exists():
+        return "cancelled"
+    return OUTCOMES.get(code, "failed")
 
 
 def _code(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:

@@ -211,5 +211,7 @@ def _next_step(one: Standing) -> Iterator[str]:
         "running": "follow it: mae-bench logs {key} -f",
         "retrying": "follow it: mae-bench logs {key} -f",
     }
-    if one.state in steps:
+    if one.state == "cancelled" and not one.tried:
+        yield "  next: a later run starts it"
+    elif one.state in steps:
         yield "  next: " + steps[one.state].format(key=one.entry.key[:8])

@@ -15,7 +15,7 @@ from mae_bench.kit.layouts import check
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.cost.disk import disk_problem
 from mae_bench.suite.plan import ABSENT, Plan, plan
-from mae_bench.suite.store import Store
+from mae_bench.suite.store import RESULT, Store
 from mae_bench.suite.suite import Suite
 from mae_bench.suite.toolboxes import missing
 
@@ -68,6 +68,7 @@ def _blocked(ground: Ground) -> Ground:
             blocked[job.key] = f"needs {source.recipe.name} of {source.row}, which is blocked"
             continue
         reason = _without_toolbox(job, site) or _data_problem(job, ground)
+        reason = reason or _product_problem(job, store)
         if reason:
             blocked[job.key] = reason
     return replace(ground, blocked=blocked)
@@ -186,6 +187,19 @@ def _data_problem(job: Job, ground: Ground) -> str | None:
         return None
     root = ground.roots.get(name)
     return check(name, root)[0] if root is None or not root.is_dir() else None
+
+
+def _product_problem(job: Job, store: Store) -> str | None:
+    """Return that the job's source is done, but that what it made was removed."""
+    file = store.encoder(job)
+    if not isinstance(job.source, Job) or store.result(job.source) is None or file is None:
+        return None
+    if file.exists():
+        return None
+    return (
+        f"{file} is gone, though {job.source.recipe.name} of {job.source.row} is done; remove "
+        f"{file.with_name(RESULT)}, and the same run makes it again"
+    )
 
 
 def _elsewhere(ground: Ground) -> list[str]:

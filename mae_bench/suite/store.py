@@ -15,7 +15,8 @@ from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
 from mae_bench.suite.attempts import holder, last_number
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of a result.json; results of before there were seals have schema 1."""
 JOB, RESULT, FAILURE, LOG = "job.json", "result.json", "failure.json", "log.txt"
 CANCELLED = "cancelled.json"
 """In a job's folder: a person ended it, so that only who asks for it anew starts it again."""
@@ -61,6 +62,8 @@ class Store:
     ) -> Path:
         """Write job.json and compute.json, clear an earlier failure and return the folder.
 
+        A cancellation stays: who asks for the job anew forgets it before looking at the job.
+
         Whoever asks for a job anew gives it all its attempts again: only those after number
         `before`, by default the newest there is, count as made in vain. Raises ValueError if the
         folder is a symbolic link, which could lead out of the store.
@@ -84,7 +87,7 @@ class Store:
             },
         )
         write_compute(folder, compute or Compute())
-        forgive(folder)
+        (folder / FAILURE).unlink(missing_ok=True)
         return folder
 
     def result(self, job: Job) -> Result | None:
@@ -159,12 +162,15 @@ def _believed(
     text = path.read_text()
     try:
         content: dict[str, Any] = json.loads(text)
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"it has schema {content['schema']}, this version reads {SCHEMA}")
+        if content["schema"] not in (1, SCHEMA):
+            raise ValueError(
+                f"it has schema {content['schema']}, this version reads 1 and {SCHEMA}"
+            )
         if content["key"] != key:
             raise ValueError(f"it is of job {content['key']}, not of {key}")
         check_metrics(content["metrics"], metrics)
-        if content.get(SEAL, seal := _seal(content)) != seal:
+        unsealed = content["schema"] == 1 and SEAL not in content
+        if not unsealed and content.get(SEAL) != _seal(content):
             raise ValueError("it was changed after it was written")
         stamp = content.get("fidelity", [])
         return Result(

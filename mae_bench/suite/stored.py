@@ -45,6 +45,7 @@ def read_job(folder: Path) -> StoredJob:
         key, identity = str(content["key"]), content["identity"]
         recipe = load(str(identity["recipe"]))  # a file may name a recipe, but no code to load
         build(recipe, content["fields"])
+        int(identity["version"])
         about = (str(identity["recipe"]), str(content["row"]), int(content["seed"]))
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no job's folder: it has no {JOB}") from error

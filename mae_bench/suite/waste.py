@@ -8,24 +8,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mae_bench.core.files import CLASSIFIER, ENCODER
 from mae_bench.core.owner import this_process
 from mae_bench.core.turns import Taken, take
 from mae_bench.suite.attempts import ATTEMPTS, holder, last_number
 from mae_bench.suite.cost.calibration import SCRATCH
 from mae_bench.suite.encoders import FOLDER
-from mae_bench.suite.store import RESULT
+from mae_bench.suite.store import JOB, RESULT
 from mae_bench.suite.stored import StoredJob
 
 CHECKPOINT = re.compile(r"step-\d+-[0-9a-f]+\.pt")
 DAMAGED = re.compile(r"step-\d+-[0-9a-f]+\.damaged")
 PART = re.compile(r".+\.part")
+GONE = ".gone"
+"""How the name of a job's folder ends while it is removed."""
 AGE_S = 3600.0
 """A file outside the jobs' folders that is younger may still be written."""
 TELLING = re.compile(
     r"(job|compute|facts|seconds|energy|failure|cancelled|submission|result)\.json$"
     r"|(metrics\.jsonl|log\.txt|job\.sbatch|config\.(yaml|py))$|(figures|attempts)(/|$)"
+    rf"|({re.escape(ENCODER)}|{re.escape(CLASSIFIER)})$"
 )
-"""What stays of a finished job that nobody asks for: all that says what it was and found."""
+"""What stays of a finished job that nobody asks for: all that says what it was and found, and what
+other jobs start from, since a job that has its result does not make that again."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,28 @@ def free(one: Waste, root: Path) -> bool:
         one.path.unlink(missing_ok=True)
         return True
     if one.job is not None and one.path == one.job.folder:
-        try:  # from now on no other process begins an attempt at it
-            take(one.path / ATTEMPTS, last_number(one.path), this_process("gc"))
+        try:
+            return _removed(one.path)
         except Taken:
             return False
     shutil.rmtree(one.path)
+    return True
+
+
+def _removed(folder: Path) -> bool:
+    """Remove an unfinished job's folder, unless it has a result by now; return whether.
+
+    From taking the turn on no other process begins an attempt at it. Then it gets another name, so
+    that a job which begins anew finds nothing of it. Raises Taken if another process was quicker.
+    """
+    turn = take(folder / ATTEMPTS, last_number(folder), this_process("gc"))
+    if (folder / RESULT).exists():
+        turn.end("left alone")
+        return False
+    gone = folder.with_name(folder.name + GONE)
+    if gone.exists():
+        shutil.rmtree(gone)
+    shutil.rmtree(folder.rename(gone))
     return True
 
 
@@ -125,11 +147,26 @@ def _outside_jobs(root: Path, folders: set[str]) -> Iterator[Waste]:
         busy = any(holder(path) is not None for path in scratch.iterdir() if path.is_dir())
         if not busy and all(map(_is_old, files)):
             yield Waste(scratch, "left by a calibration", sum(map(_size, files)))
+    for folder in sorted(path for path in root.iterdir() if path.name not in folders):
+        if _is_rest(folder):
+            size = sum(map(_size, _files(folder)))
+            yield Waste(folder, "rest of a job that was removed", size)
     for place in (root, root / FOLDER, root / FOLDER / "converted"):
         if place.is_dir() and place.resolve().is_relative_to(root.resolve()):
             for path in sorted(place.iterdir()):
                 if PART.fullmatch(path.name) and _is_own_file(path) and _is_old(path):
                     yield Waste(path, "file that was never finished", _size(path))
+
+
+def _is_rest(folder: Path) -> bool:
+    """Return whether a job's folder was removed in part, or never got its job.json."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if folder.name.endswith(GONE):
+        return True
+    known = (folder / JOB).exists() or (folder / RESULT).exists()
+    begun = (folder / ATTEMPTS).is_dir()
+    return begun and not known and holder(folder) is None and _is_old(folder)
 
 
 def _files(folder: Path) -> Iterator[Path]:

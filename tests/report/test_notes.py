@@ -85,7 +85,7 @@ def test_a_result_that_is_not_believed_is_named_with_the_reason(filled: Any) -> 
     assert frame[(frame["row"] == "MAE") & (frame["task"] == LINEAR)]["value"].isna().all()
     assert holes(frame) == [
         "No number for MAE in imagenet_linear (seed 0): interrupted: its result.json is not "
-        "believed: it has schema 0, this version reads 1",
+        "believed: it has schema 0, this version reads 1 and 2",
         "No number for MAE in imagenet_linear (seed 1): interrupted: its result.json is not "
         "believed: metric top1 must be in [0, 100] %, got 160.0",
     ]

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from mae_bench.suite.preflight import survey
 from mae_bench.suite.suite import Column, Suite, made_row
 
 RUNS = 4
-POPEN = local.subprocess.Popen
+POPEN = subprocess.Popen
 registry.OBJECTIVES["racing"] = "racing_recipes:Racing"
 registry.TASKS["racing_on"] = "racing_recipes:RacingOn"
 
@@ -36,7 +37,7 @@ class Forked:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            local.subprocess.Popen = POPEN
+            subprocess.Popen = POPEN
             os.setsid()
             os.dup2(stdout.fileno(), 1)
             os.dup2(stdout.fileno(), 2)
@@ -119,7 +120,7 @@ def race(folder, rng, killed_within_s):
 
 
 if __name__ == "__main__":
-    local.subprocess.Popen = Forked
+    subprocess.Popen = Forked
     local.POLL_S = 0.01
     turns.NAMELESS_S = 2.0
     base, rounds, killed = Path(sys.argv[1]), int(sys.argv[2]), bool(sys.argv[3:])

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from mae_bench.commands.plan import Price, notes, sums, table, told
-from mae_bench.core.files import append_metrics, write_json
+from mae_bench.core.files import ENCODER, append_metrics, write_json
 from mae_bench.core.site import Site
 from mae_bench.suite.cost.bill import Wishes, bill
 from mae_bench.suite.cost.disk import bytes_of, disk_problem, room
@@ -50,6 +50,14 @@ def finish(store, job):
     metrics = {metric.name: 50.0 for metric in job.recipe.metrics}
     content = {"schema": 1, "key": job.key, "metrics": metrics, "seconds": 60.0, "provenance": {}}
     (folder / "result.json").write_text(json.dumps(content))
+    (folder / ENCODER).touch()
+
+
+def saved_at(folder, step, steps):
+    """Leave a checkpoint at that step and progress of ten steps more."""
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / f"step-{step:09}-00ff.pt").touch()
+    append_metrics(folder, step=step + 10, steps=steps)
 
 
 def test_every_job_has_the_state_that_its_folder_shows(ground):
@@ -60,7 +68,7 @@ def test_every_job_has_the_state_that_its_folder_shows(ground):
     )
     blocked = job_of(ground, "MAE ViT-B", "coco_vitdet")
     finish(store, done)
-    append_metrics(store.prepare(part, None), step=25, steps=100)
+    saved_at(store.prepare(part, None), 25, 100)
     write_json(store.prepare(failed, None) / "failure.json", {"message": "ValueError: no"})
     found = bill(ground, Wishes(8, "V100"))
     states = [(line_of(found, job).state) for job in (done, part, failed, new, blocked)]

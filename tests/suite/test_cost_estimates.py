@@ -48,7 +48,9 @@ def finished(store, job, seconds, device, world=1, **provenance):
     arch = getattr(job.recipe, "arch", None) or job.source.recipe.arch
     facts = {"encoder": {"arch": arch}, "training": {"world": world}}
     about = {"identity": job.identity, "device": device, "facts": facts, **provenance}
-    content = {"schema": 1, "key": job.key, "metrics": {}, "seconds": seconds, "provenance": about}
+    metrics = {metric.name: 0.0 for metric in job.recipe.metrics}
+    content = {"schema": 1, "key": job.key, "metrics": metrics, "seconds": seconds}
+    content["provenance"] = about
     (folder / "result.json").write_text(json.dumps(content))
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from mae_bench.commands.run import run_jobs
 from mae_bench.core.compute import Compute
-from mae_bench.suite.launch.devices import Devices, default_parallel, devices_here
+from mae_bench.suite.cost.device import slots
+from mae_bench.suite.launch.devices import Devices, devices_here
 
 
 def seen_by(ground, job):
@@ -43,7 +44,7 @@ def test_jobs_at_once_never_share_a_gpu_and_a_crash_frees_its_own(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
     rows = {f"Row {n}": {"steps": n} for n in range(1, 4)}
     ground = ground_of(build_suite(rows, {"seeing": {"outcome": "raise"}}))
-    assert default_parallel() == 3
+    assert slots(1) == 3
     assert len(run_jobs(ground, 3)) == 3
     again = ground_of(build_suite(rows, {"seeing": {}}, seeds=(0, 1)))
     assert not run_jobs(again, 3)
@@ -59,7 +60,7 @@ def test_a_job_of_one_gpu_runs_beside_one_of_two(monkeypatch, build_suite, groun
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     suite = build_suite({"Row": {}}, {"seeing": {}, "peeking": {}})
     ground = ground_of(suite, compute=Compute(gpus=2))
-    assert not run_jobs(ground, default_parallel())
+    assert not run_jobs(ground, slots(1))
     wide, small = (seen_by(ground, job)[0] for job in ground.plan.jobs[1:])
     assert (len(wide), len(small)) == (2, 1)
     assert not set(wide) & set(small)

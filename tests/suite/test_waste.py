@@ -5,12 +5,12 @@ import pytest
 
 from mae_bench.core.owner import Owner, this_process
 from mae_bench.core.turns import take
-from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.attempts import ATTEMPTS, holder
 from mae_bench.suite.plan import plan
 from mae_bench.suite.store import RESULT
 from mae_bench.suite.stored import stored_jobs
 from mae_bench.suite.suite import Column, Row, Suite
-from mae_bench.suite.waste import Needs, orphaned
+from mae_bench.suite.waste import Needs, free, orphaned
 
 OLD = (0, 0)
 
@@ -84,10 +84,45 @@ def test_jobs_that_no_suite_asks_for_go_only_with_orphans_and_keep_their_results
     assert (other["counting"] / "encoder.safetensors").exists()
     assert call("gc", "--suite", kept, "--orphans", "--yes").code == 0
     for folder in other.values():
-        assert not (folder / "encoder.safetensors").exists()
-        assert {"job.json", "log.txt", RESULT} <= names(folder)
+        assert not (folder / "steps.txt").exists()
+        assert {"job.json", "log.txt", RESULT, "encoder.safetensors"} <= names(folder)
     assert not (runs / three["Bad", "counting"]).exists()  # it had no result
     assert (runs / three["Good", "counting"] / "encoder.safetensors").exists()
+
+
+def test_a_result_that_appeared_since_the_listing_stays(runs, three):
+    folder = runs / three["Bad", "counting"]
+    (whole,) = [
+        one
+        for one in orphaned(stored_jobs(runs)[0], set(), Needs(frozenset(), frozenset()))
+        if one.path == folder
+    ]
+    write(folder / RESULT)
+    assert not free(whole, runs)
+    assert (folder / RESULT).exists()
+    assert holder(folder) is None
+    (folder / RESULT).unlink()
+    assert free(whole, runs)
+    assert not folder.exists()
+
+
+def test_orphans_are_not_told_without_the_data_that_the_suite_is_of(call, runs):
+    before = names(runs)
+    answer = call("gc", "--suite", "full", "--orphans", "--yes")
+    assert answer.code == 2
+    assert "pass --imagenet DIR" in answer.err
+    assert names(runs) == before
+
+
+def test_what_is_left_of_a_removed_job_goes_too(runs, call):
+    removed = write(runs / "0123456789abcdef.gone" / "steps.txt")
+    begun = runs / "fedcba9876543210"
+    take(begun / ATTEMPTS, 0, this_process()).end("failed")
+    fresh = runs / "fedcba9876543211"
+    take(fresh / ATTEMPTS, 0, this_process()).end("failed")
+    os.utime(begun, OLD)
+    assert call("gc", "--yes").out.count("rest of a job that was removed") == 2
+    assert [path.exists() for path in (removed, begun, fresh)] == [False, False, True]
 
 
 def test_an_encoder_that_a_suite_names_by_its_file_stays(runs, three):
@@ -100,7 +135,7 @@ def test_an_encoder_that_a_suite_names_by_its_file_stays(runs, three):
     freed = {one.path for one in found}
     assert folder / "encoder.safetensors" not in freed
     assert folder / "steps.txt" in freed
-    assert runs / three["Good", "counting"] / "encoder.safetensors" in freed
+    assert runs / three["Good", "counting"] / "encoder.safetensors" not in freed
 
 
 def test_symbolic_links_lead_gc_nowhere(runs, three, call, tmp_path):

@@ -11,7 +11,7 @@ from mae_bench.suite.cost.device import Device, chosen_device, slots
 from mae_bench.suite.cost.disk import Room, room
 from mae_bench.suite.cost.energy import watts_of
 from mae_bench.suite.cost.estimate import Estimate, estimates
-from mae_bench.suite.cost.left import done_share
+from mae_bench.suite.cost.left import done_share, saved_share
 from mae_bench.suite.cost.samples import Sample, read_samples
 from mae_bench.suite.cost.schedule import Piece, chain_seconds, wall_seconds
 from mae_bench.suite.launch import On, devices_of
@@ -161,7 +161,8 @@ def _devices(look: _Look, lines: tuple[Line, ...]) -> int:
 def _line(look: _Look, job: Job, estimate: Estimate) -> Line:
     """Return the job's line."""
     state, reason = _state(look, job)
-    left = 0.0 if state == "cached" else 1 - done_share(look.ground.store, job)
+    share = done_share if state == "running" else saved_share
+    left = 0.0 if state == "cached" else 1 - share(look.ground.store, job)
     gpus = devices_of(job, look.ground, look.on)
     watts, watts_from = watts_of(job, look.samples, look.device)
     return Line(job, state, reason, gpus, estimate, left, watts, watts_from)

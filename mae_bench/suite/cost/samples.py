@@ -1,6 +1,7 @@
 """How long jobs took in this store, and how long a few steps of each kind took: what is known."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from mae_bench.core.recipe import Recipe, build
 from mae_bench.core.registry import load
 from mae_bench.kit.archs import ARCHS
 from mae_bench.suite.cost.counting import recipe_work
-from mae_bench.suite.store import RESULT, SCHEMA
+from mae_bench.suite.store import RESULT, believed_result
 
 CALIBRATION = "calibration.json"
 """In the store: what `mae-bench plan --calibrate` timed."""
@@ -65,20 +66,22 @@ def _calibrated(store: Path) -> Iterator[Sample]:
     """Yield what was timed before; nothing that cannot be read."""
     try:
         entries = json.loads((store / CALIBRATION).read_text())
-        yield from [Sample(**entry) for entry in entries]
+        samples = [Sample(**entry) for entry in entries]
+        yield from (one for one in samples if _is_time(one.gpu_seconds))
     except (OSError, ValueError, TypeError):
         return
 
 
 def _measured(path: Path) -> Sample | None:
-    """Return what a result tells, None if it tells nothing that can be used."""
+    """Return what a result tells, None if it is not believed or tells nothing that can be used."""
     try:
-        content = json.loads(path.read_text())
-        provenance = content["provenance"]
-        identity, facts = provenance["identity"], provenance.get("facts", {})
-        device, seconds = str(provenance["device"]), float(content["seconds"])
+        identity = json.loads(path.read_text())["provenance"]["identity"]
         name, fields = str(identity["recipe"]), identity["fields"]
-        if content["schema"] != SCHEMA or identity["version"] != load(name).version:
+        recipe = load(name)
+        result = believed_result(path, path.parent.name, recipe.metrics)
+        provenance = result.provenance
+        facts, watts = provenance.get("facts", {}), float(provenance.get("mean_watts", 0.0))
+        if identity["version"] != recipe.version or not _is_time(result.seconds):
             return None
         arch = str(facts.get("encoder", {}).get("arch") or fields.get("arch", ""))
         return Sample(
@@ -86,13 +89,18 @@ def _measured(path: Path) -> Sample | None:
             name,
             arch,
             str(identity["data"]),
-            device,
-            seconds * _devices(provenance, facts),
+            str(provenance["device"]),
+            result.seconds * _devices(provenance, facts),
             _flops(name, json.dumps(fields), arch),
-            float(provenance.get("mean_watts", 0.0)),
+            watts if math.isfinite(watts) else 0.0,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_time(seconds: float) -> bool:
+    """Return whether a job can have taken so long."""
+    return 0 <= seconds < math.inf
 
 
 @lru_cache(maxsize=1024)

@@ -1,14 +1,11 @@
 """The GPUs of this machine, and which of them each running job has."""
 
-import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
+from mae_bench.kit.gpus import gpu_ids, visible_gpus
 from mae_bench.suite.preflight import Ground
-
-MAX_ON_CPU = 4
 
 
 @dataclass
@@ -42,26 +39,15 @@ class Devices:
 
 def devices_here() -> Devices:
     """Return the NVIDIA GPUs that this process may use, found without loading torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return Devices(tuple(name.strip() for name in visible.split(",") if name.strip()))
-    folder = Path("/proc/driver/nvidia/gpus")
-    found = len(list(folder.iterdir())) if folder.is_dir() else 0
-    return Devices(tuple(map(str, range(found))))
+    return Devices(gpu_ids())
 
 
 def num_gpus() -> int:
     """Return the number of NVIDIA GPUs that this process may use."""
-    return len(devices_here().names)
+    return visible_gpus()
 
 
 def compute_of(job: Job, ground: Ground) -> Compute:
     """Return the site's settings; jobs without training take one GPU."""
     compute = ground.site.compute
     return compute if job.recipe.resources.gpus else replace(compute, gpus=1)
-
-
-def default_parallel(gpus: int = 1) -> int:
-    """Return as many jobs as get `gpus` GPUs each, or cores up to four where there is none."""
-    devices = num_gpus() or min(MAX_ON_CPU, len(os.sched_getaffinity(0)))
-    return max(1, devices // gpus)

@@ -3,6 +3,7 @@
 from mae_bench.suite.display import Display
 from mae_bench.suite.launch.devices import compute_of
 from mae_bench.suite.preflight import Ground
+from mae_bench.suite.store import CANCELLED
 from mae_bench.suite.wording import job_name
 
 
@@ -14,6 +15,7 @@ def prepare(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """
     store, failed = ground.store, dict[str, str]()
     for job in ground.plan.jobs:
+        (store.dir(job) / CANCELLED).unlink(missing_ok=True)  # it is asked for anew
         state = store.state(job)
         if state.name == "done":
             continue

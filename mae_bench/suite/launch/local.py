@@ -4,42 +4,27 @@ Several runs may share a store, here or on other machines: each job's attempts s
 """
 
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mae_bench.core.job import Job
-from mae_bench.core.parent import PARENT
-from mae_bench.core.turns import BUSY, MINE, Taken, Turn
+from mae_bench.core.turns import BUSY, Taken, Turn
 from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number, last_over
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
-from mae_bench.suite.execute import REQUEUE
+from mae_bench.suite.execute import FAILED, REQUEUE
 from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
+from mae_bench.suite.launch.processes import Process, Share, end_all, start
 from mae_bench.suite.preflight import Ground
-from mae_bench.suite.store import CANCELLED, LOG
+from mae_bench.suite.store import CANCELLED, JOB, LOG
 from mae_bench.suite.verdict import failed_after, give_up, leave_crash
 
 POLL_S = 0.2
 LOOK_S = 5.0
 """Seconds between two looks at a job that a process of another machine runs."""
-GRACE_S = 60.0
-"""Seconds that a job has to save itself when the run is interrupted."""
-
-
-@dataclass
-class Process:
-    """A running job."""
-
-    job: Job
-    popen: "subprocess.Popen[bytes]"
-    turn: Turn
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -77,17 +62,18 @@ class Launch:
 def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     """Run what is not done, sources first; return why each job without a result has none.
 
-    A job that another process runs is waited for, and counts as it ends there. On
-    KeyboardInterrupt every child is told to save and end, and the exception goes on.
+    A job that another process runs is waited for, and counts as it ends there. On any exception,
+    KeyboardInterrupt too, every child is told to save and end, and the exception goes on.
     """
     state = Launch(ground, display, parallel)
     for job in ground.plan.jobs:
-        before = last_over(ground.store.dir(job))
         if ground.store.result(job) is None:
             state.waiting[job.key] = job
-            state.before[job.key] = before
-            (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)  # it is asked for anew
-    expected = expected_seconds(ground.plan, ground.store)
+            with _failing(state, job):
+                state.before[job.key] = last_over(ground.store.dir(job))
+                (ground.store.dir(job) / CANCELLED).unlink(missing_ok=True)  # asked for anew
+    devices = {job.key: compute_of(job, ground).gpus for job in ground.plan.jobs}
+    expected = expected_seconds(ground.plan, ground.store, devices)
     chain = chain_seconds(ground.plan, expected)
     try:
         while state.waiting or state.running:
@@ -97,33 +83,48 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
             _show(state, expected, chain)
             if state.waiting or state.running:
                 time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        with _deaf():
-            _end_children(state)
+    except BaseException:
+        end_all(list(state.running.values()), display)
         raise
     return state.failed
+
+
+@contextmanager
+def _failing(state: Launch, job: Job) -> Iterator[None]:
+    """Let the job alone fail if its folder cannot be read or written."""
+    try:
+        yield
+    except BrokenPipeError:  # what the run prints is read no more
+        raise
+    except (OSError, ValueError) as error:
+        _fail(state, job, f"{type(error).__name__}: {error}")
 
 
 def _reap(state: Launch) -> None:
     """Take note of the processes that ended."""
     for key, process in list(state.running.items()):
         code = process.popen.poll()
-        if code is None:
-            continue
-        del state.running[key]
-        state.devices.give_back(key)
-        disown(process.turn, code)
-        job, found = process.job, state.ground.store.state(process.job)
-        if found.name == "done":
-            state.display.finished(job, state.ground.store)
-        elif found.name == "cancelled":
-            _rest(state, job, found.reason)
-        elif found.name == "running":  # another process took over
-            state.waiting[key] = job
-        elif found.name != "failed" and (code < 0 or code in (REQUEUE, BUSY)):
-            state.waiting[key] = job  # it is started again until it has tried in vain
-        else:
-            _fail(state, job, found.reason or leave_crash(state.ground.store.dir(job), code))
+        if code is not None:
+            del state.running[key]
+            state.devices.give_back(key)
+            with _failing(state, process.job):
+                disown(process.turn, code)
+                _judge(state, process.job, code)
+
+
+def _judge(state: Launch, job: Job, code: int) -> None:
+    """Take note of how a job stands whose process ended with that code."""
+    found = state.ground.store.state(job)
+    if found.name == "done":
+        state.display.finished(job, state.ground.store)
+    elif found.name == "cancelled":
+        _rest(state, job, found.reason)
+    elif found.name == "running":  # another process took over
+        state.waiting[job.key] = job
+    elif found.name != "failed" and (code < 0 or code in (REQUEUE, BUSY)):
+        state.waiting[job.key] = job  # it is started again until it has tried in vain
+    else:
+        _fail(state, job, found.reason or leave_crash(state.ground.store.dir(job), code))
 
 
 def _fail(state: Launch, job: Job, reason: str) -> None:
@@ -158,28 +159,34 @@ def _start(state: Launch, chain: dict[str, float]) -> None:
 
     One that needs fewer GPUs than are left passes one that needs more.
     """
-    store, now = state.ground.store, time.monotonic()
+    now = time.monotonic()
     for job in sorted(state.waiting.values(), key=lambda job: -chain[job.key]):
         if job.key in state.elsewhere and state.elsewhere[job.key].look_at > now:
             continue
         source = state.ground.plan.source_of(job)
-        if source is not None and store.result(source) is None:
-            continue
-        number = last_number(store.dir(job))  # before the state: a newer attempt is then noticed
-        found = store.state(job)
-        if found.name != "running":
-            state.elsewhere.pop(job.key, None)
-        if found.name == "done":  # by another run in the same store
-            del state.waiting[job.key]
-            state.display.finished(job, store)
-        elif found.name == "running":
-            _wait_for(state, job)
-        elif found.name == "cancelled":
-            _rest(state, job, found.reason)
-        elif found.name == "failed" and failed_after(store.dir(job), state.before[job.key]):
-            _fail(state, job, found.reason)
-        elif len(state.running) < state.parallel:
-            _take(state, job, number)
+        if source is None or state.ground.store.result(source) is not None:
+            with _failing(state, job):
+                _look_at(state, job)
+
+
+def _look_at(state: Launch, job: Job) -> None:
+    """Start a waiting job if nothing is in its way, or take note of what is."""
+    store = state.ground.store
+    number = last_number(store.dir(job))  # before the state: a newer attempt is then noticed
+    found = store.state(job)
+    if found.name != "running":
+        state.elsewhere.pop(job.key, None)
+    if found.name == "done":  # by another run in the same store
+        del state.waiting[job.key]
+        state.display.finished(job, store)
+    elif found.name == "running":
+        _wait_for(state, job)
+    elif found.name == "cancelled":
+        _rest(state, job, found.reason)
+    elif found.name == "failed" and failed_after(store.dir(job), state.before[job.key]):
+        _fail(state, job, found.reason)
+    elif len(state.running) < state.parallel:
+        _take(state, job, number)
 
 
 def _wait_for(state: Launch, job: Job) -> None:
@@ -198,14 +205,25 @@ def _wait_for(state: Launch, job: Job) -> None:
 
 def _take(state: Launch, job: Job, number: int) -> None:
     """Start the job if its GPUs are free and no other process is quicker to take the attempt."""
-    compute, folder = compute_of(job, state.ground), state.ground.store.dir(job)
-    if not state.devices.room_for(compute.gpus):
+    if not state.devices.room_for(compute_of(job, state.ground).gpus):
         return
     try:
-        turn = begin_after(folder, number)
+        turn = begin_after(state.ground.store.dir(job), number)
     except Taken:
         return
-    if job.key not in state.prepared:
+    try:
+        _begin(state, job, turn, number)
+    finally:
+        if job.key not in state.running:
+            state.devices.give_back(job.key)
+            with suppress(OSError):
+                disown(turn, FAILED)
+
+
+def _begin(state: Launch, job: Job, turn: Turn, number: int) -> None:
+    """Prepare the job's folder and start its process, unless its attempts were in vain."""
+    compute, folder = compute_of(job, state.ground), state.ground.store.dir(job)
+    if job.key not in state.prepared or not (folder / JOB).exists():  # gc may have taken it
         state.ground.store.prepare(job, state.ground.data(job), compute, before=number)
         state.prepared.add(job.key)
         state.before[job.key] = number
@@ -213,38 +231,18 @@ def _take(state: Launch, job: Job, number: int) -> None:
         give_up(folder, turn)
         _fail(state, job, state.ground.store.state(job).reason)
         return
+    python = state.ground.site.interpreter(job.recipe.resources.framework)
+    state.running[job.key] = start(job, turn, python, _share(state, job, compute.gpus))
     del state.waiting[job.key]
-    popen = _process(state, job, compute.gpus, {MINE: str(turn.folder.resolve())})
-    state.running[job.key] = Process(job, popen, turn)
     state.display.started(job)
 
 
-def _process(
-    state: Launch, job: Job, gpus: int, environment: dict[str, str]
-) -> "subprocess.Popen[bytes]":
-    """Start the job's process in a session of its own, its output appended to log.txt."""
-    folder = state.ground.store.dir(job)
-    share = gpus / len(state.devices.names) if state.devices.names else 1 / state.parallel
-    threads = max(1, int(len(os.sched_getaffinity(0)) * min(1.0, share)))
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **environment}
-    environment[PARENT] = str(os.getpid())
-    visible = state.devices.take(job.key, gpus)
-    if visible is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = visible
-    with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
-            _command(state.ground.site.interpreter(job.recipe.resources.framework), folder),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def _command(python: Path, folder: Path) -> list[str]:
-    """Return the command that runs the job of a folder."""
-    return [str(python), "-m", "mae_bench.suite.execute", str(folder)]
+def _share(state: Launch, job: Job, gpus: int) -> Share:
+    """Return what of this machine the job may use, its GPUs taken for it."""
+    names = state.devices.names
+    part = gpus / len(names) if names else 1 / state.parallel
+    threads = max(1, int(len(os.sched_getaffinity(0)) * min(1.0, part)))
+    return Share(threads, state.devices.take(job.key, gpus))
 
 
 def _show(state: Launch, expected: dict[str, float], chain: dict[str, float]) -> None:
@@ -261,31 +259,3 @@ def _show(state: Launch, expected: dict[str, float], chain: dict[str, float]) ->
     total = suite_left(waiting, left, chain, max(1, state.parallel // wide))
     jobs = {**started, **others}
     state.display.tick([(jobs[key][0], left[key]) for key in left], store, total)
-
-
-def _end_children(state: Launch) -> None:
-    """Ask every child to save and end, wait, and kill those that do not."""
-    for process in state.running.values():
-        process.popen.send_signal(signal.SIGTERM)
-    if state.running:
-        state.display.saving([process.job for process in state.running.values()], GRACE_S)
-    deadline = time.monotonic() + GRACE_S
-    for process in state.running.values():
-        try:
-            process.popen.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.popen.kill()
-            process.popen.wait()
-        disown(process.turn, process.popen.returncode)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore further signals for the time of the block, so that jobs can save themselves."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
