@@ -15,7 +15,7 @@ from rich.text import Text
 from mae_bench.cli import FAILED, OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.site import Site
-from mae_bench.suite.launch import queue_of
+from mae_bench.suite.launch import queue_of, troubles
 from mae_bench.suite.launch.queue import QueueEntry, Unanswered
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.overview import LETTERS, SYMBOLS, is_over, overview, told
@@ -80,9 +80,10 @@ def status(words: list[str]) -> int:
         raise ValueError("--watch draws for people and --json is printed once: pass one of them")
     look = look_of(options)
     if options.as_json:
-        found, _ = standings_of(look)
+        found, notes = standings_of(look)
         name = look.plan.name if look.plan else None
-        print(json.dumps(told(list(found.values()), name, str(look.store.root)), indent=2))
+        content = told(list(found.values()), name, str(look.store.root), notes)
+        print(json.dumps(content, indent=2))
         return OK
     console = Console()
     if options.watch:
@@ -110,16 +111,22 @@ def look_of(options: StatusOptions) -> Look:
 def standings_of(look: Look) -> tuple[dict[str, Standing], list[str]]:
     """Return how the jobs stand by key, and what a person should know of how that was read."""
     notes: list[str] = []
-    queue: dict[str, QueueEntry] = {}
+    queue: dict[str, QueueEntry] | None = None
     try:
         queue = queue_of(look.site, look.store)
     except Unanswered as silence:
         notes = [f"the scheduler does not answer ({silence}): this is what the files say"]
+    view = View(look.store, look.blocked, queue or {})
     if look.plan is not None:
-        return standings(planned(look.plan), View(look.store, look.blocked, queue)), notes
-    jobs, strays = stored_jobs(look.store.root)
-    notes += [f"left out: {stray}" for stray in strays]
-    return standings(stored(jobs), View(look.store, {}, queue)), notes
+        found = standings(planned(look.plan), view)
+    else:
+        jobs, strays = stored_jobs(look.store.root)
+        notes += [f"left out: {stray}" for stray in strays]
+        found = standings(stored(jobs), view)
+    left = [key for key, one in found.items() if one.state != "done"]
+    if left and queue is not None:
+        notes += troubles(look.store, left, queue)
+    return found, notes
 
 
 def _picture(look: Look, console: Console) -> tuple[list[Standing], list[str]]:

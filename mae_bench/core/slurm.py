@@ -30,6 +30,15 @@ OURS = {
     "ntasks-per-node": "one process starts on each node",
     "wait": "the run follows its jobs by itself",
     "time": "set slurm.time",
+    "signal": "set slurm.notice_s",
+    "clusters": "the queue of one cluster is followed",
+    "hold": "a run would wait for ever",
+    "kill-on-invalid-dep": "jobs whose encoder failed have to leave the queue",
+    "parsable": "it is set already",
+    "test-only": "nothing would be submitted",
+    "help": "nothing would be submitted",
+    "usage": "nothing would be submitted",
+    "version": "nothing would be submitted",
 }
 """Options that a line of `extra` may not set, and why."""
 SHORT = {"J": "job-name", "o": "output", "e": "error", "D": "chdir", "a": "array", "t": "time"} | {
@@ -37,6 +46,10 @@ SHORT = {"J": "job-name", "o": "output", "e": "error", "D": "chdir", "a": "array
     "N": "nodes",
     "n": "ntasks",
     "W": "wait",
+    "M": "clusters",
+    "H": "hold",
+    "h": "help",
+    "V": "version",
 }
 
 
@@ -93,6 +106,9 @@ class Slurm:
             _require(self, name, ">= 0", getattr(self, name) >= 0)
         allowed = f">= {LEAST_NOTICE_S}, since SLURM may be a minute off and a save takes time"
         _require(self, "notice_s", allowed, self.notice_s >= LEAST_NOTICE_S)
+        limit = seconds_in(self.time)
+        allowed = f"less than slurm.time, which is {self.time}"
+        _require(self, "notice_s", allowed, limit is None or self.notice_s < limit)
         lines = {"container": (self.container,), "python": (self.python,), "setup": self.setup}
         for name, texts in lines.items():
             _require(self, name, "without line breaks", not any(map(_breaks, texts)))
@@ -143,15 +159,27 @@ def _slurm(values: Mapping[str, Any], base: Slurm, label: str, where: str) -> Sl
         raise ValueError(f"{where}: {str(error).replace('slurm.', f'{label}.', 1)}") from error
 
 
+def seconds_in(time: str) -> int | None:
+    """Return the seconds of a time limit as the scheduler reads it, None without a limit."""
+    if not time or not time[0].isdigit():
+        return None
+    days, _, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not days and len(parts) < 3:
+        parts = [0, *parts]  # minutes, and seconds
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def _check_extra(line: str) -> None:
-    """Raise ValueError unless the line is one option that is the user's to set."""
-    if not re.match(r"-[A-Za-z]|--[a-z]", line) or _breaks(line):
+    """Raise ValueError unless the line holds options that are the user's to set."""
+    if not re.match(r"-[A-Za-z]|--[a-z]", line) or _breaks(line) or not _closes(line):
         raise ValueError(f"slurm.extra must hold options such as --exclude=n3, got {line!r}")
-    name = re.split(r"[= ]", line.lstrip("-"), maxsplit=1)[0]
-    name = name if line.startswith("--") else SHORT.get(name[0], name)
-    for ours, why in OURS.items():
-        if ours.startswith(name) and len(name) > 1:  # sbatch takes beginnings of names
-            raise ValueError(f"slurm.extra must not set --{ours} ({why}), got {line!r}")
+    for word in shlex.split(line):
+        name = word[2:].partition("=")[0] if word.startswith("--") else SHORT.get(word[1:2], "")
+        for ours, why in OURS.items() if word.startswith("-") and name else ():
+            if ours.startswith(name):  # sbatch takes beginnings of names
+                raise ValueError(f"slurm.extra must not set --{ours} ({why}), got {line!r}")
 
 
 def _closes(command: str) -> bool:

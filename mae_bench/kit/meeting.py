@@ -67,13 +67,17 @@ def choose_interface(address: str) -> None:
 
 
 def interface_to(address: str) -> str:
-    """Return the name of the network interface on the way to an address, empty if unknown."""
+    """Return the name of the network interface on the way to an address, empty if unknown.
+
+    That is lo only for an address of lo: a name that leads there, as this machine's own often
+    does, leads nobody else here.
+    """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 9))  # chooses the way, sends nothing
             mine = probe.getsockname()[0]
-            if mine == LOOPBACK:
-                return "lo"
+            if mine.startswith("127."):
+                return "lo" if address == "localhost" or address.startswith("127.") else ""
             for _, name in socket.if_nameindex():
                 if _address_of(probe, name) == mine:
                     return name

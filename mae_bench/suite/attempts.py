@@ -242,6 +242,7 @@ def _warn(turn: Turn) -> None:
     if last.read(STOPPING) is not None and last.ended is None:
         log.warning(
             "attempt %d was told to stop, and killed before its state was saved: what came after "
-            "the checkpoint before is lost; give notice earlier (slurm.notice_s in site.toml)",
+            "the checkpoint before is lost; unless its machine broke down, give notice earlier "
+            "(slurm.notice_s in site.toml)",
             last.number,
         )

@@ -71,7 +71,8 @@ class Lines:
 
     def failed(self, job: Job, reason: str, log: Path) -> None:
         """Write why, and where to read more."""
-        self.write(f"FAILED    {job_name(job)}: {reason}  (log: {log})")
+        more = f"  (log: {log})" if log.exists() else ""
+        self.write(f"FAILED    {job_name(job)}: {reason}{more}")
 
     def cancelled(self, job: Job, reason: str) -> None:
         """Write who ended it."""

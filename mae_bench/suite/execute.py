@@ -184,6 +184,13 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
             metrics = recipe.run(_context(folder, job))
         check_metrics(metrics, recipe.metrics)
         loss_figure(folder)
+        content = {
+            "schema": SCHEMA,
+            "key": job["key"],
+            "metrics": {name: float(value) for name, value in metrics.items()},
+            "fidelity": fidelity(recipe, facts(folder)),
+            "provenance": provenance(folder, job, recipe, started),
+        }
     except SystemExit:
         _spend(folder, time.time() - started)
         raise
@@ -192,14 +199,7 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
         code = _fail(folder, error)
         loss_figure(folder)
         return code
-    content = {
-        "schema": SCHEMA,
-        "key": job["key"],
-        "metrics": {name: float(value) for name, value in metrics.items()},
-        "fidelity": fidelity(recipe, facts(folder)),
-        "seconds": round(_spend(folder, time.time() - started), 1),
-        "provenance": provenance(folder, job, recipe, started),
-    }
+    content["seconds"] = round(_spend(folder, time.time() - started), 1)
     write_json(folder / RESULT, sealed(content))
     log.info("done: %s", metrics)
     return DONE

@@ -31,6 +31,8 @@ ALL_HERE_S = 600.0
 """Longest wait for the other nodes: a scheduler starts them together, containers take a while."""
 POLL_S = 0.2
 LOOPBACK = "127.0.0.1"
+ELSEWHERE = "192.0.2.1"
+"""An address of no machine (RFC 5737): the way to it is that to all which is not near."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def gather(turn: Turn, place: Place) -> str:
     machine = (me.host, me.system.partition(" ")[0])
     if all((o.get("host"), str(o.get("system")).partition(" ")[0]) == machine for o in others):
         return LOOPBACK
-    return _address(next(str(o["host"]) for o in others if o.get("host") != me.host))
+    hosts = [str(o["host"]) for o in others if o.get("host") not in (None, me.host)]
+    return _address(hosts[0] if hosts else ELSEWHERE)
 
 
 def parted(turn: Turn, place: Place) -> str:
@@ -175,9 +178,10 @@ def _address(other: str) -> str:
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((other, 9))  # chooses the way, sends nothing
-            return str(probe.getsockname()[0])
+            mine = str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
+    return socket.gethostname() if mine.startswith("127.") else mine
 
 
 def _read(path: Path) -> dict[str, Any] | None:

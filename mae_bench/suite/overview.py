@@ -72,7 +72,9 @@ def is_over(found: Iterable[Standing]) -> bool:
     return all(one.state in OVER for one in found)
 
 
-def told(found: Sequence[Standing], name: str | None, store: str) -> dict[str, Any]:
+def told(
+    found: Sequence[Standing], name: str | None, store: str, notes: Sequence[str]
+) -> dict[str, Any]:
     """Return the same, JSON-ready; docs/following.md describes it."""
     return {
         "schema": SCHEMA,
@@ -80,6 +82,7 @@ def told(found: Sequence[Standing], name: str | None, store: str) -> dict[str, A
         "store": store,
         "counts": dict(Counter(one.state for one in found)),
         "over": is_over(found),
+        "notes": list(notes),
         "jobs": [_record(one) for one in found],
     }
 

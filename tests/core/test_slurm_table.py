@@ -1,7 +1,7 @@
 import pytest
 
 from mae_bench.core.site import read_site
-from mae_bench.core.slurm import Slurm
+from mae_bench.core.slurm import Slurm, seconds_in
 
 
 def site_of(folder, text):
@@ -30,6 +30,30 @@ def test_every_way_of_the_scheduler_to_write_a_time_is_taken(time):
 
 
 @pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("", None),
+        ("infinite", None),
+        ("30", 1800),
+        ("30:15", 1815),
+        ("1:30:15", 5415),
+        ("2-12", 216000),
+        ("2-12:30", 217800),
+        ("2-12:30:10", 217810),
+    ],
+)
+def test_a_time_has_as_many_seconds_as_the_scheduler_says(time, seconds):
+    assert seconds_in(time) == seconds
+
+
+@pytest.mark.parametrize(
+    "line", ["-p gpu", "-w n1", "-x n3", "--exclude=n3 --export=NONE", "--comment='a --hold b'"]
+)
+def test_options_that_are_the_users_are_taken(line):
+    assert Slurm(extra=(line,)).extra == (line,)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[slurm]\npartiton = 'x'", "unknown key of [slurm] 'partiton'; did you mean 'partition'?"),
@@ -47,6 +71,16 @@ def test_every_way_of_the_scheduler_to_write_a_time_is_taken(time):
         ("[slurm]\nextra = ['--array=1-3']", "must not set --array (a job is one start)"),
         ("[slurm]\nextra = ['-t 5']", "must not set --time (set slurm.time), got '-t 5'"),
         ("[slurm]\nextra = ['--dep=singleton']", "must not set --dependency (the plan decides it)"),
+        ("[slurm]\nextra = ['--o=x']", "must not set --output (it is log.txt"),
+        ("[slurm]\nextra = ['--signal=B:USR1@9']", "must not set --signal (set slurm.notice_s)"),
+        ("[slurm]\nextra = ['-M all']", "must not set --clusters (the queue of one cluster"),
+        ("[slurm]\nextra = ['--test-only']", "must not set --test-only (nothing would be submit"),
+        ("[slurm]\nextra = ['-H']", "must not set --hold (a run would wait for ever)"),
+        ("[slurm]\nextra = ['--kill-on-invalid-dep=no']", "must not set --kill-on-invalid-dep"),
+        ("[slurm]\nextra = ['-x n3 --hold']", "must not set --hold (a run would wait for ever)"),
+        ("[slurm]\nextra = ['--comment=\"a']", "slurm.extra must hold options such as"),
+        ("[slurm]\ntime = '2'", "slurm.notice_s must be less than slurm.time, which is 2, got 120"),
+        ("[slurm]\ntime = '1'\n[slurm.mae]\ntime = '9'", "slurm.notice_s must be less than"),
         ("slurm = 3", "slurm must be a table [slurm], got 3"),
     ],
 )

@@ -7,6 +7,14 @@ from mae_bench.suite.execute import execute
 from mae_bench.suite.store import FAILURE, RESULT
 
 
+def test_a_result_that_cannot_be_put_together_leaves_its_reason(build_suite, ground_of):
+    ground = ground_of(build_suite())
+    folder = ground.store.prepare(ground.plan.jobs[0], None)
+    (folder / "facts.json").write_text("{")
+    assert execute(folder) == 1
+    assert "JSONDecodeError" in json.loads((folder / FAILURE).read_text())["message"]
+
+
 @pytest.mark.parametrize(("outcome", "code"), [("fine", 0), ("raise", 1)])
 @pytest.mark.parametrize("hindered", [False, True])
 def test_a_job_leaves_its_loss_curve_but_never_fails_for_it(

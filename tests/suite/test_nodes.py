@@ -149,6 +149,15 @@ def test_a_node_that_never_comes_is_waited_for_and_the_job_to_be_started_again(
         nodes.gather(turn, Place(2, 0, "test/1/0"))
 
 
+def test_two_machines_of_one_name_meet_at_an_address_that_both_reach(tmp_path, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    turn = begin(tmp_path, "test/1/0")
+    turn.note("node-1.json", host=socket.gethostname(), system="another boot")
+    address = nodes.gather(turn, Place(2, 0, "test/1/0"))
+    assert address == nodes._address(nodes.ELSEWHERE)
+    assert not address.startswith("127.")
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [

@@ -5,13 +5,15 @@ from mae_bench.core.site import Site
 from mae_bench.suite.launch import cancel, queue_of
 from mae_bench.suite.launch.queue import QueueEntry, Unanswered
 from mae_bench.suite.launch.slurm.calls import environment
-from mae_bench.suite.launch.slurm.ends import End, parsed_record
+from mae_bench.suite.launch.slurm.ends import End, end_of, parsed_record, with_last_words
 from mae_bench.suite.launch.slurm.queue import (
+    Seen,
     active_by_key,
     entry,
     make_store_id,
     parsed,
     store_id,
+    whose,
 )
 from mae_bench.suite.store import Store
 
@@ -59,6 +61,43 @@ def test_what_is_no_line_of_a_job_is_passed_over(text):
 def test_the_newest_record_of_accounting_says_how_a_job_ended(text, end, words):
     assert parsed_record(text) == end
     assert words in str(end)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (End("COMPLETED"), "COMPLETED"),
+        (End("CANCELLED"), "CANCELLED"),
+        (End("CANCELLED", "by root"), "CANCELLED by root"),
+        (End("FAILED", "NonZeroExitCode"), "FAILED: NonZeroExitCode"),
+    ],
+)
+def test_an_end_without_a_reason_is_told_without_one(end, words):
+    assert str(end) == words
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("Priority", ""), ("Resources", ""), ("DependencyNeverSatisfied", "DependencyNeverSatisfied")],
+)
+def test_what_a_job_waited_for_is_not_why_it_ended(tmp_path, monkeypatch, reason, told):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no accounting
+    seen = Seen("7", "CANCELLED", reason, "", "", 0, "0123456789abcdef")
+    assert end_of("7", [seen]) == End("CANCELLED", told)
+
+
+def test_a_job_without_a_word_of_its_own_is_told_with_the_last_line_of_its_log(tmp_path):
+    end = End("FAILED", "exit code 255")
+    assert with_last_words(end, tmp_path) == "FAILED: exit code 255"
+    (tmp_path / "log.txt").write_text("starting\nFATAL: no image\n\n")
+    told = "FAILED: exit code 255; its last words: FATAL: no image"
+    assert with_last_words(end, tmp_path) == told
+
+
+@pytest.mark.parametrize(("mode", "options"), [(0o755, ("--me",)), (0o775, ()), (0o2777, ())])
+def test_everybodys_jobs_are_looked_at_only_where_others_can_submit(tmp_path, mode, options):
+    tmp_path.chmod(mode)
+    assert whose(tmp_path) == options
 
 
 @pytest.mark.parametrize(

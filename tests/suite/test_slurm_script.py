@@ -3,7 +3,9 @@ import subprocess
 import pytest
 
 from mae_bench.core.compute import Compute
+from mae_bench.core.owner import this_process
 from mae_bench.core.slurm import Slurm, slurm_from
+from mae_bench.core.turns import take
 from mae_bench.suite.launch.slurm.asked import asked_by, compute_by
 from mae_bench.suite.launch.slurm.script import Asked, script
 
@@ -66,9 +68,8 @@ def test_everything_that_the_site_says_becomes_an_option_in_its_place(tmp_path):
         "--exclude=n3",
         "--comment='two words'",
     ]
-    assert (
-        "\nmodule load cuda\nulimit -n 4096\nsrun --kill-on-bad-exit=1 --cpus-per-task=96" in text
-    )
+    assert "\nmodule load cuda\nulimit -n 4096\nset +eu\n" in text
+    assert "\nsrun --kill-on-bad-exit=1 --cpus-per-task=96 bash" in text
 
 
 def test_a_cluster_without_gpus_to_ask_for_is_asked_for_none(tmp_path):
@@ -112,15 +113,88 @@ def test_the_script_is_bash_and_passes_every_word_of_the_command_on(tmp_path):
     assert answer.stdout == 'a b|$HOME|it\'s|say "x"|back\\slash|*|'
 
 
-@pytest.mark.parametrize(("ends_with", "code"), [("exit 3", 3), ("exit 76", 76), ("exit 0", 0)])
-def test_the_script_ends_with_the_code_of_its_job(tmp_path, ends_with, code):
-    srun = tmp_path / "srun"
-    srun.write_text(f"#!/bin/bash\n{ends_with}\n")
-    srun.chmod(0o755)
-    (tmp_path / "job.sbatch").write_text(script(ASKED, tmp_path))
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    answer = subprocess.run(["bash", "job.sbatch"], cwd=tmp_path, env=environment, check=False)
-    assert answer.returncode == code
+def stood_for(folder, srun, scontrol="exit 1"):
+    """Return a folder with programs that stand for SLURM's, which a test runs the script with."""
+    folder.mkdir(exist_ok=True)
+    for name, text in {"srun": srun, "scontrol": scontrol}.items():
+        path = folder / name
+        path.write_text(f"#!/bin/bash\n{text}\n")
+        path.chmod(0o755)
+    return folder
+
+
+def run_script(asked, folder, programs, cwd=None, **environment):
+    """Return how the script of a job in a folder ends."""
+    (folder / "job.sbatch").write_text(script(asked, folder))
+    path = {"PATH": f"{programs}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_NNODES": "1"}
+    return subprocess.run(
+        ["bash", folder / "job.sbatch"],
+        cwd=cwd or folder,
+        env=path | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3, 75, 76, 137, 255])
+def test_the_script_ends_with_the_code_of_a_job_that_took_no_attempt(tmp_path, code):
+    calls = tmp_path / "calls"
+    programs = stood_for(tmp_path / "bin", f"exit {code}", f"echo $* >> {calls}")
+    assert run_script(ASKED, tmp_path, programs).returncode == code
+    assert not calls.exists()
+
+
+@pytest.mark.parametrize(("start", "asks_again"), [("slurm/7/0", True), ("slurm/7/1", False)])
+def test_only_a_start_that_took_an_attempt_asks_for_another(tmp_path, start, asks_again):
+    take(tmp_path / "attempts", 0, this_process(start))
+    calls = tmp_path / "calls"
+    scontrol = f'echo "$*" >> {calls}; echo "JobState=RUNNING Restarts=0 Requeue=1"'
+    programs = stood_for(tmp_path / "bin", "exit 255", scontrol)
+    assert run_script(ASKED, tmp_path, programs).returncode == 255
+    assert (calls.exists() and "requeue 7" in calls.read_text()) == asks_again
+
+
+AWAY = "set -eu; trap 'exit 9' TERM USR2; start=x; cd /"
+
+
+def test_what_setup_does_to_its_shell_does_not_reach_the_job(tmp_path):
+    folder = tmp_path / "a 'folder' $(touch canary)"
+    folder.mkdir()
+    programs = stood_for(tmp_path / "bin", 'shift; "$@"; exit 255')
+    asked = Asked("name", "MAE", 1, 1, Slurm(setup=(AWAY,)), ("pwd",))
+    answer = run_script(asked, folder, programs, cwd="/")
+    assert (answer.returncode, answer.stdout) == (255, f"{folder}\n"), answer.stderr
+    assert not list(tmp_path.rglob("canary"))
+
+
+def test_a_node_without_the_folder_runs_nothing(tmp_path):
+    programs = stood_for(tmp_path / "bin", "echo ran")
+    text = script(ASKED, tmp_path / "gone")
+    (tmp_path / "job.sbatch").write_text(text)
+    answer = subprocess.run(
+        ["bash", "job.sbatch"],
+        cwd=tmp_path,
+        env={"PATH": f"{programs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert "mae-bench: no folder of the job on " in answer.stdout
+    assert "ran" not in answer.stdout
+
+
+def test_variables_of_another_training_stay_out_and_those_of_setup_do_not(tmp_path):
+    programs = stood_for(tmp_path / "bin", 'shift; exec "$@"')
+    left = {"RANK": "3", "WORLD_SIZE": "8", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x"}
+    asked = Asked("name", "MAE", 1, 1, Slurm(setup=("export MASTER_ADDR=n1",)), ("env",))
+    answer = run_script(asked, tmp_path, programs, SLURM_EXPORT_ENV="NONE", **left)
+    found = dict(line.split("=", 1) for line in answer.stdout.splitlines())
+    assert not {*left, "SLURM_EXPORT_ENV"} & found.keys()
+    assert found["MASTER_ADDR"] == "n1"
+    assert found["MAE_BENCH_START"] == "slurm/7/0"
 
 
 def test_a_job_gets_the_nodes_and_gpus_of_its_recipe(build_suite, ground_of):

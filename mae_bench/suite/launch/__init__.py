@@ -1,6 +1,6 @@
 """Ways to get planned jobs executed, and what a scheduler's queue holds of them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from mae_bench.core.job import Job
@@ -20,6 +20,16 @@ def queue_of(site: Site, store: Store) -> dict[str, QueueEntry]:
     from mae_bench.suite.launch.slurm.queue import queued
 
     return queued(store, site)
+
+
+def troubles(store: Store, keys: Iterable[str], queue: Collection[str]) -> list[str]:
+    """Return what kept the store's jobs with those keys from the scheduler's queue, in lines.
+
+    `queue` are the keys of what is in it.
+    """
+    from mae_bench.suite.launch.slurm.troubles import troubles
+
+    return troubles(store.root, keys, queue)
 
 
 def cancel(site: Site, store: Store, keys: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_bench.core.files import write_json
-from mae_bench.core.slurm import Slurm
+from mae_bench.core.slurm import LEAST_NOTICE_S, Slurm
 from mae_bench.suite.launch.slurm.asked import interpreter
 from mae_bench.suite.launch.slurm.queue import job_name
 from mae_bench.suite.launch.slurm.script import Asked
@@ -61,6 +61,14 @@ class Check:
         return [] if found is None else list(found["problems"])
 
     @property
+    def advice(self) -> str:
+        """What makes jobs slow on such a worker, empty if nothing does."""
+        cores, gpus = (self.found or {}).get("cores"), self.wanted["gpus"]
+        if cores is None or cores >= gpus:
+            return ""
+        return f"a job gets {cores} CPU cores for {gpus} GPUs; set slurm.cpus_per_gpu"
+
+    @property
     def place(self) -> str:
         """The machine that was looked at, and its GPUs."""
         found = self.found or {}
@@ -75,7 +83,7 @@ class Check:
 
     def asked(self, store_id: str) -> Asked:
         """Return what it asks the cluster for: one node with its GPUs, for a short time."""
-        slurm = replace(self.slurm, time=TIME)
+        slurm = replace(self.slurm, time=TIME, notice_s=LEAST_NOTICE_S)
         command = (self.wanted["interpreters"]["torch"], "-m", f"{__package__}.worker", ".")
         name = job_name(store_id, self.key)
         return Asked(name, "a look at a worker", 1, max(1, self.wanted["gpus"]), slurm, command)

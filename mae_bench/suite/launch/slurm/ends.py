@@ -3,13 +3,30 @@
 import pwd
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.launch.slurm.calls import ask
 from mae_bench.suite.launch.slurm.queue import Seen
+from mae_bench.suite.logs import last_lines
+from mae_bench.suite.store import LOG
+
+MOST_LINES = 20
+"""Of a log, in which one is looked for that is not empty."""
 
 NOT_ITS_OWN = {"", "CANCELLED", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
 """Ends that say nothing about the job; one without a record may never have started."""
+OF_THE_END = {
+    "DependencyNeverSatisfied",
+    "JobLaunchFailure",
+    "NonZeroExitCode",
+    "OutOfMemory",
+    "PartitionDown",
+    "Prolog",
+    "SystemFailure",
+    "TimeLimit",
+}
+"""Reasons that say why a job ended. Others say what it waited for before, and stay in the queue."""
 ADVICE = {
     "OUT_OF_MEMORY": "it needed more memory than it was given; raise slurm.memory",
     "TIMEOUT": "its time was over before it had saved itself; raise slurm.notice_s or slurm.time",
@@ -49,7 +66,8 @@ class End:
         if not self.state:
             return "it left the queue, and SLURM keeps no record of how"
         more = ADVICE.get(self.state, self.more)
-        return f"{self.state} {more}" if more.startswith("by ") else ": ".join((self.state, more))
+        sign = "" if not more else " " if more.startswith("by ") else ": "
+        return f"{self.state}{sign}{more}"
 
 
 def end_of(number: str, jobs: Iterable[Seen]) -> End:
@@ -58,7 +76,22 @@ def end_of(number: str, jobs: Iterable[Seen]) -> End:
     seen = next((one for one in jobs if one.id == number and not one.active), None)
     if seen is None or (record and record.state == seen.state and record.more):
         return record or End("")
-    return End(seen.state, seen.reason)
+    return End(seen.state, seen.reason if seen.reason in OF_THE_END else "")
+
+
+def with_last_words(end: End, folder: Path) -> str:
+    """Return how the job in a folder ended, with the last line that it printed."""
+    words = last_words(folder)
+    return f"{end}; its last words: {words}" if words else str(end)
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line that the job in a folder printed, empty if there is none."""
+    try:
+        lines, _ = last_lines(folder / LOG, MOST_LINES)
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def parsed_record(text: str) -> End | None:

@@ -10,7 +10,7 @@ from mae_bench.core.owner import this_process
 from mae_bench.core.turns import Taken, Turn, beating, newest, take
 from mae_bench.suite.launch.slurm.asked import asked_by, compute_by
 from mae_bench.suite.launch.slurm.check import Check, check_of
-from mae_bench.suite.launch.slurm.queue import Seen, active_by_key, look, make_store_id
+from mae_bench.suite.launch.slurm.queue import Seen, active_by_key, look, make_store_id, whose
 from mae_bench.suite.launch.slurm.script import Asked
 from mae_bench.suite.launch.slurm.submission import Full, Rejected, await_lost, submit
 from mae_bench.suite.preflight import Ground
@@ -91,8 +91,9 @@ def submit_missing(graph: Graph) -> list[Job]:
         graph.without_room = 0
         return []
     with turn_to_submit(graph) as turn:
-        store_id = make_store_id(graph.ground.store.root)
-        jobs = look(store_id)
+        root = graph.ground.store.root
+        store_id = make_store_id(root)
+        jobs = look(store_id, whose(root))
         adopt(graph, active_by_key(jobs))
         in_queue = {one.id for one in jobs if one.active}
         missing = _missing(graph)

@@ -12,7 +12,7 @@ from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
 from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.launch.slurm.graph import submit_missing
-from mae_bench.suite.launch.slurm.queue import look, store_id
+from mae_bench.suite.launch.slurm.queue import look, store_id, whose
 from mae_bench.suite.launch.slurm.reading import read_files, read_queue
 from mae_bench.suite.launch.slurm.run import Run, run_of
 from mae_bench.suite.preflight import Ground
@@ -77,9 +77,10 @@ def _step(run: Run) -> None:
 
 def _looked(run: Run) -> bool:
     """Look at the queue and submit what is missing; return whether both could be done."""
-    store = store_id(run.ground.store.root)
+    root = run.ground.store.root
+    store = store_id(root)
     try:
-        read_queue(run, [] if store is None else look(store))
+        read_queue(run, [] if store is None else look(store, whose(root)))
         read_files(run)
         submitted = _submitted(run)
     except Unanswered as error:

@@ -1,8 +1,9 @@
 """What SLURM's queue holds of a store's jobs, found by the names that they were given."""
 
+import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,18 @@ from mae_bench.suite.store import Store
 
 STORE_ID = "store.id"
 """Eight hex digits in the store that begin its jobs' names in the queue."""
-FIELDS = ("JobID", "State", "Reason", "NodeList", "StartTime", "RestartCnt", "Name")
+FIELDS = {
+    "JobID": 20,
+    "State": 20,
+    "Reason": 80,
+    "NodeList": 200,
+    "StartTime": 20,
+    "RestartCnt": 8,
+    "Name": 80,
+}
+"""What is asked of each job, and the characters for it: by itself squeue cuts at twenty."""
+OTHERS = 0o022
+"""In a folder's mode: who may write into it beside its owner."""
 FINAL = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -84,13 +96,23 @@ def make_store_id(root: Path) -> str:
     return found
 
 
-def look(store: str) -> list[Seen]:
+def look(store: str, whose: Sequence[str]) -> list[Seen]:
     """Return the jobs of the store with that id, ended ones too as long as SLURM shows them.
 
-    Raises Unanswered where it does not answer.
+    `whose` are further options. Raises Unanswered where it does not answer.
     """
-    form = ",".join(f"{name}:|" for name in FIELDS)
-    return parsed(ask(["squeue", "--noheader", "--states=all", f"--Format={form}"]), store)
+    form = ",".join(f"{name}:{width}|" for name, width in FIELDS.items())
+    command = ["squeue", "--noheader", "--states=all", f"--Format={form}", *whose]
+    return parsed(ask(command), store)
+
+
+def whose(root: Path) -> tuple[str, ...]:
+    """Return squeue's option for this user's jobs, if nobody else can submit from the store.
+
+    That is less work for SLURM than to show everybody's.
+    """
+    found = root.stat()
+    return ("--me",) if found.st_uid == os.getuid() and not found.st_mode & OTHERS else ()
 
 
 def parsed(text: str, store: str) -> list[Seen]:
@@ -123,7 +145,7 @@ def queued(store: Store, site: Site) -> dict[str, QueueEntry]:
     ours = store_id(store.root)
     if ours is None:
         return {}
-    return {key: entry(one) for key, one in active_by_key(look(ours)).items()}
+    return {key: entry(one) for key, one in active_by_key(look(ours, whose(store.root))).items()}
 
 
 def take_out(store: Store, site: Site, keys: Iterable[str]) -> dict[str, str]:

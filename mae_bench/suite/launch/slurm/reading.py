@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mae_bench.core.job import Job
 from mae_bench.suite.attempts import MOST_IN_VAIN, holder, last_number
-from mae_bench.suite.launch.slurm.ends import End, end_of
+from mae_bench.suite.launch.slurm.ends import End, end_of, with_last_words
 from mae_bench.suite.launch.slurm.graph import adopt
 from mae_bench.suite.launch.slurm.queue import Seen, active_by_key
 from mae_bench.suite.launch.slurm.run import Run
@@ -37,6 +37,8 @@ def read_files(run: Run) -> bool:
     check = graph.check
     if check is not None and check.passed:
         run.once("worker", f"looked at a worker: {check.place}, all as on this machine")
+        if check.advice:
+            run.once("advice", f"warning   {check.advice}")
         graph.ids.pop(check.key, None)
         graph.check = None
     return len(graph.open) < before
@@ -96,7 +98,7 @@ def _judge(run: Run, job: Job, end: End) -> None:
         run.leave(job)
         run.display.note(f"again     {job_name(job)}: {end}")
     else:
-        run.fail(job, str(end))
+        run.fail(job, with_last_words(end, run.ground.store.dir(job)))
 
 
 def _at_work_elsewhere(run: Run, job: Job) -> bool:
@@ -125,7 +127,9 @@ def _judge_check(run: Run, jobs: Sequence[Seen]) -> None:
     if not problems and not run.settled(check.key):
         return
     end = end_of(run.graph.ids.pop(check.key), jobs)
-    why = "; ".join(problems) or f"{end}; see {check.folder / LOG}"
+    why = "; ".join(problems) or with_last_words(end, check.folder)
+    if (check.folder / LOG).exists():
+        why += f"; see {check.folder / LOG}"
     for job in run.open_jobs():
         if job.key not in run.running:
             run.block(job, f"a worker is not as it should be: {why}")

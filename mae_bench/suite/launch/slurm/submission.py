@@ -14,12 +14,14 @@ from mae_bench.suite.launch.slurm.queue import look
 from mae_bench.suite.launch.slurm.script import SBATCH, Asked, script
 
 SUBMISSION = "submission.json"
-"""In a job's folder: its id in the queue, and the ids that it waits for."""
+"""In a job's folder: its id in the queue, and the ids that it waits for; or why it has none."""
 LOST_S = 10.0
 """Seconds in which a job whose submission was not answered may still appear in the queue."""
 LOOK_S = 1.0
-FULL = re.compile(r"MaxSubmitJob|SubmitJobLimit|temporarily unable to accept job|MaxJobCount")
+FULL = re.compile(r"MaxSubmitJob|SubmitJobs?Limit|temporarily unable to accept job|MaxJobCount")
 """What sbatch says where a limit on jobs in the queue is reached."""
+NUMBER = re.compile(r"^(\d+)(;\S+)?$", re.MULTILINE)
+"""The id that sbatch prints, with its cluster; a site's own words may stand before it."""
 LOST = re.compile(
     r"[Uu]nable to contact|timed out|[Cc]onnection (refused|reset)|Communication connection|"
     r"Zero Bytes|standby mode|Transport endpoint|Unexpected message"
@@ -47,13 +49,19 @@ def submit(asked: Asked, folder: Path, after: Sequence[str], known: set[str]) ->
         command += [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
     try:
         answer = run([*command, SBATCH], folder)
-        said, found = answer.stderr, answer.stdout.strip().partition(";")[0]
+        said, accepted = answer.stderr, answer.returncode == 0
+        numbers = NUMBER.findall(answer.stdout) if accepted else []
     except subprocess.TimeoutExpired as error:
-        said, found = _text(error.stderr) + " timed out", ""
-    if not found.isdecimal():
-        found = _found(said, asked.name, known)
-    note = {"id": found, "name": asked.name, "after": list(after), "time": _now()}
-    write_json(folder / SUBMISSION, note)
+        said, accepted, numbers = _text(error.stderr) + " timed out", False, []
+    note = {"name": asked.name, "after": list(after), "time": _now()}
+    if not accepted:
+        try:
+            _refuse(said)
+        except Rejected as error:
+            write_json(folder / SUBMISSION, {"id": "", **note, "refused": str(error)})
+            raise
+    found = numbers[-1][0] if numbers else _found(_why(said), asked.name, known)
+    write_json(folder / SUBMISSION, {"id": found, **note})
     return found
 
 
@@ -62,20 +70,28 @@ def await_lost() -> None:
     time.sleep(LOST_S)
 
 
-def _found(said: str, name: str, known: set[str]) -> str:
-    """Return the id of a job that sbatch did not tell; raise what its words mean."""
+def _why(said: str) -> str:
+    """Return sbatch's last words."""
     lines = [line.removeprefix("sbatch: error: ") for line in said.strip().splitlines()]
-    why = "; ".join(lines[-2:]) or "sbatch gave no id and no reason"
+    return "; ".join(lines[-2:]) or "sbatch gave no id and no reason"
+
+
+def _refuse(said: str) -> None:
+    """Raise Full or Rejected where sbatch's words mean that; return where nobody knows."""
     if said.strip() and not LOST.search(said):
-        raise Full(why) if FULL.search(said) else Rejected(why)
+        raise Full(_why(said)) if FULL.search(said) else Rejected(_why(said))
+
+
+def _found(why: str, name: str, known: set[str]) -> str:
+    """Return the id of a job that sbatch did not tell; raise Unanswered if there is none."""
     end = time.monotonic() + LOST_S
     while time.monotonic() < end:
         time.sleep(LOOK_S)
         _, store, key = name.split("-", 2)
-        new = [one.id for one in look(store) if one.key == key and one.id not in known]
+        new = [one.id for one in look(store, ()) if one.key == key and one.id not in known]
         if new:
             return new[0]
-    if FULL.search(said):
+    if FULL.search(why):
         raise Full(why)
     raise Unanswered(f"sbatch: {why}; the job is not in the queue")
 

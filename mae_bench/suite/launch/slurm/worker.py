@@ -94,6 +94,12 @@ def _gpu_problems(wanted: Mapping[str, Any], here: str) -> list[str]:
     return []
 
 
+def cores() -> int:
+    """Return how many CPU cores this job may use here."""
+    free, given = len(os.sched_getaffinity(0)), os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(free, int(given)) if given.isdecimal() else free
+
+
 def gpu_names() -> str:
     """Return the GPUs that nvidia-smi lists, empty without it."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -113,6 +119,7 @@ def main() -> None:
         "id": os.environ.get("MAE_BENCH_START", ""),
         "host": socket.gethostname(),
         "gpus": gpu_names(),
+        "cores": cores(),
         "problems": lines,
     }
     try:
