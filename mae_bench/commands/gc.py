@@ -67,6 +67,9 @@ def gc(words: list[str]) -> int:
         found = [one for one in found if not whole & set(one.path.parents)] + more
     print("\n".join([*_lines(found), *(f"left alone: {stray}" for stray in strays)]))
     total = size(sum(one.num_bytes for one in found))
+    if not options.yes and not found:
+        print("nothing could be freed")
+        return OK
     if not options.yes:
         print(f"{total} could be freed; nothing was removed: pass --yes to do so")
         return OK

@@ -23,7 +23,7 @@ def show(words: list[str]) -> int:
             print(f"  {name:20} {_first_line(load(name))}")
     print("suites (run --suite):")
     for name, preset in PRESETS.items():
-        print(f"  {name:20} {_first_line(preset)}")
+        print(f"  {name:20} {_first_line(preset).removeprefix('Return ')}")
     print("encoder sizes (--arch):")
     for name, arch in ARCHS.items():
         shape = f"width {arch.width}, depth {arch.depth}, heads {arch.heads}"

@@ -18,7 +18,8 @@ class Place:
     """Where data sets, results of jobs and this machine's facts are."""
 
     site: Path | None = None
-    """TOML file with store, [data] and [python]; default: site.toml here, if there is one."""
+    """TOML file with store, [data], [python], [compute] and [slurm]; default: site.toml here, if
+    there is one."""
     store: Path | None = None
     """Folder of the jobs: checkpoints, logs, results. Default: runs."""
     imagenet: Path | None = None

@@ -15,7 +15,7 @@ from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
-from mae_bench.suite.status import Standing
+from mae_bench.suite.status import OVER, Standing, chain
 from mae_bench.suite.steering import UNTOLD, end_process, mark_cancelled, retried
 from mae_bench.suite.store import JOB, Store
 from mae_bench.suite.stored import find_job, in_store
@@ -42,7 +42,7 @@ def cancel(words: list[str]) -> int:
     about = "Let jobs save themselves and end. They rest until a later run asks for them."
     options = parse(SteerOptions, "cancel", words, about)
     site = options.place.read()
-    chosen = _chosen("cancel", options, site)
+    chosen = _spared(_chosen("cancel", options, site), options, site)
     ending = {key: one for key, one in chosen.items() if one.state not in ("done", "failed")}
     for key in chosen.keys() - ending.keys():
         print(f"{chosen[key].entry} ({key[:8]}): {chosen[key].state}, there is nothing to end")
@@ -66,7 +66,9 @@ def retry(words: list[str]) -> int:
         chosen = {k: one for k, one in chosen.items() if one.state in ("failed", "cancelled")}
     for key, one in chosen.items():
         print(f"{one.entry} ({key[:8]}): {retried(one)}")
-    print(f"{len(chosen)} jobs looked at; the same run, typed anew, starts what was forgotten")
+    count = sum(one.state in ("failed", "cancelled") for one in chosen.values())
+    jobs = "1 job" if count == 1 else f"{count} jobs"
+    print(f"{jobs} forgiven; the same run starts again" if count else "nothing to forget")
     return OK
 
 
@@ -93,6 +95,31 @@ def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Sta
         ]
         keys = several(options.job, known, f"the store {site.store}")
     return {key: found[key] for key in keys}
+
+
+def _spared(
+    chosen: Mapping[str, Standing], options: SteerOptions, site: Site
+) -> Mapping[str, Standing]:
+    """Return the chosen part of a suite without the jobs that the rest of it needs; say which.
+
+    A job that is named itself is always meant.
+    """
+    if options.filters == Filters():
+        return chosen
+    ground = survey(named_suite(options.suite, site.store, options.tier), site)
+    others = standings_of(Look(site, ground.plan, ground.blocked))[0]
+    entries = {key: one.entry for key, one in others.items()}
+    needed = {
+        above.key
+        for key, one in others.items()
+        if key not in chosen and one.state not in OVER
+        for above in chain(one.entry, entries)
+    }
+    kept = [one for key, one in chosen.items() if key in needed and one.state not in OVER]
+    if kept:
+        named = ", ".join(f"{one.entry} ({one.entry.key[:8]})" for one in kept)
+        print(f"left alone, since jobs that go on need it: {named}")
+    return {key: one for key, one in chosen.items() if one not in kept}
 
 
 def _taken_out(site: Site, keys: list[str]) -> tuple[dict[str, str], str]:

@@ -15,6 +15,8 @@ TIME = re.compile(r"|\d+(:\d{1,2}){0,2}|\d+-\d+(:\d{1,2}){0,2}|(?i:unlimited|inf
 WORD = re.compile(r"[\w.,:@+=*&|()!\[\]/-]*", re.ASCII)
 """What partitions, accounts, constraints and amounts are made of: no blanks, quotes or $."""
 LEAST_NOTICE_S = 60
+WHOLE = ("max_queued", "poll_s", "settle_s", "check_worker")
+"""Settings of a whole run, which one recipe cannot have otherwise."""
 OURS = {
     "job-name": "jobs are found by their name",
     "output": "it is log.txt in the job's folder",
@@ -142,6 +144,8 @@ def slurm_from(values: Mapping[str, Any], where: str) -> SlurmTable:
             continue
         if name not in OBJECTIVES | TASKS:
             raise ValueError(f"{where}: " + unknown("recipe of [slurm]", name, OBJECTIVES | TASKS))
+        for key in table.keys() & set(WHOLE):
+            raise ValueError(f"{where}: [slurm.{name}] cannot set {key}: set it in [slurm] for all")
         recipes[name] = _slurm(table, common, f"slurm.{name}", where)
     return SlurmTable(common, recipes)
 

@@ -64,7 +64,7 @@ def smoke() -> Suite:
 
 
 def full() -> Suite:
-    """Return the paper's comparison: three sizes, three inits, four protocols, published recipes.
+    """Return the paper's comparison: three sizes, three inits, five tasks, published recipes.
 
     ViTDet's detector stands beside the paper's own, in columns of its own. The paper repeats
     fine-tuning with other seeds; the long dense protocols run once. As in the paper, the supervised

@@ -59,6 +59,7 @@ def test_options_that_are_the_users_are_taken(line):
         ("[slurm]\npartiton = 'x'", "unknown key of [slurm] 'partiton'; did you mean 'partition'?"),
         ("[slurm.coco_vitde]\nnodes = 2", "did you mean 'coco_vitdet'?"),
         ("[slurm.mae]\nnode = 2", "unknown key of [slurm.mae] 'node'; did you mean 'nodes'?"),
+        ("[slurm.mae]\npoll_s = 5", "[slurm.mae] cannot set poll_s"),
         ("[slurm]\nnodes = '2'", "slurm.nodes must be int, got '2'"),
         ("[slurm.mae]\nnodes = 0", "slurm.mae.nodes must be >= 1, got 0"),
         ("[slurm]\ntime = '24h'", "slurm.time must be such as 24:00:00 or 2-00:00:00, got '24h'"),

@@ -97,7 +97,8 @@ def test_cancelling_a_suite_ends_its_run_with_what_it_has_not_begun(
     assert answer.out.count("cancelled; ") == 2
     assert run.wait(LIMIT_S) == 1
     assert set(states(call, "--suite", path).values()) == {"cancelled"}
-    assert call("retry", "--suite", path).lines[-1].startswith("2 jobs looked at")
+    assert call("retry", "--suite", path).lines[-1].startswith("2 jobs forgiven")
+    assert call("retry", "--suite", path).lines == ["nothing to forget"]
     assert states(call, "--suite", path) == {
         ("Good", "counting"): "interrupted",
         ("Good", "reading"): "new",
@@ -144,6 +145,17 @@ def test_retrying_forgets_the_failure_and_the_attempts(build_suite, ground_of, c
     assert not (folder / FAILURE).exists()
     assert read_json(folder / "job.json")["attempts_before"] == 3
     assert ground.store.state(job).name == "partial"
+
+
+def test_cancelling_a_part_leaves_alone_what_the_rest_of_the_suite_needs(call, write_suite):
+    path = write_suite({"Good": {}}, {"reading": {}, "seeing": {}})
+    answer = call("cancel", "--suite", path, "--task", "reading")
+    assert answer.code == 0
+    assert answer.lines[0].startswith("left alone, since jobs that go on need it: counting of Good")
+    found = states(call, "--suite", path)
+    assert (found["Good", "counting"], found["Good", "reading"]) == ("new", "cancelled")
+    call("cancel", "--suite", path, "--only", "Good")
+    assert states(call, "--suite", path)["Good", "counting"] == "cancelled"
 
 
 def test_what_is_done_or_failed_is_not_cancelled(three, call, tmp_path):
