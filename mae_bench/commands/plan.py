@@ -164,9 +164,12 @@ def sums(name: str, found: Bill, price: Price) -> Iterator[str]:
     whole = f" ({size(found.whole_room.needed)} if none were blocked)" if more else ""
     yield f"  disk    {size(room.needed)} needed{whole}, {size(room.free)} free{short}"
     if price.energy:
-        yield f"  energy  {_energy(found)}"
+        whole = f"; {found.whole_kwh:,.1f} kWh if none were blocked" if more else ""
+        yield f"  energy  {_energy(found)}{whole}"
     if price.price_per_gpu_hour:
-        yield f"  money   {hours * price.price_per_gpu_hour:,.2f} {price.currency}"
+        money, all_money = (each * price.price_per_gpu_hour for each in (hours, hours + more))
+        whole = f"; {all_money:,.2f} {price.currency} if none were blocked" if more else ""
+        yield f"  money   {money:,.2f} {price.currency}{whole}"
 
 
 def told(found: Bill, price: Price) -> dict[str, Any]:
@@ -188,10 +191,12 @@ def told(found: Bill, price: Price) -> dict[str, Any]:
             "free_bytes": found.room.free,
         },
         "energy_kwh": found.kwh if price.energy else None,
+        "whole_energy_kwh": found.whole_kwh if price.energy else None,
         "price": {
             "per_gpu_hour": price.price_per_gpu_hour,
             "currency": price.currency,
             "total": hours * price.price_per_gpu_hour,
+            "whole_total": (hours + found.blocked_gpu_hours) * price.price_per_gpu_hour,
         }
         if price.price_per_gpu_hour
         else None,

@@ -165,6 +165,22 @@ def test_money_and_energy_are_shown_when_asked_for_and_say_what_they_assume(grou
     assert "assumed: the board power of H200" in asked
 
 
+def test_money_and_energy_are_also_told_as_if_none_were_blocked(ground, tmp_path, data):
+    price = Price(2.5, "CHF", energy=True)
+    found = bill(ground, Wishes(8, "H200"))
+    able = bill(survey(full(), Site(tmp_path / "runs", data)), Wishes(8, "H200"))
+    assert able.gpu_hours > found.gpu_hours
+    asked = "\n".join(sums("full", found, price))
+    assert f" CHF; {able.gpu_hours * 2.5:,.2f} CHF if none were blocked" in asked
+    assert f"; {able.kwh:,.1f} kWh if none were blocked" in asked
+    content = told(found, price)
+    assert content["price"]["whole_total"] == pytest.approx(able.gpu_hours * 2.5)
+    assert content["whole_energy_kwh"] == pytest.approx(able.kwh)
+    plain = [line for line in sums("full", able, price) if "money" in line or "energy" in line]
+    assert len(plain) == 2
+    assert not any("if none were blocked" in line for line in plain)
+
+
 def test_measured_power_comes_before_the_data_sheets(ground):
     job = job_of(ground, "MAE ViT-B", "mae")
     flops = nominal_flops(job.recipe, "vit_base_patch16")

@@ -102,6 +102,11 @@ class Bill:
         """The energy left of the jobs that can run."""
         return sum(line.kwh for line in self.lines if line.state != "blocked")
 
+    @property
+    def whole_kwh(self) -> float:
+        """The same if none were blocked."""
+        return sum(line.kwh for line in self.lines)
+
 
 @dataclass(frozen=True)
 class Wishes:
