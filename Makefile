@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+SLURM_TESTS = tests/slurm
 SLURM = munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins \
   slurmdbd slurm-wlm-mysql-plugin mariadb-server
 
@@ -42,7 +43,7 @@ test-slurm: $(STAMP)
 	  test "$$(id -u)" = 0 || { echo "SLURM is not installed, and only root can install it"; exit 1; }; \
 	  apt-get update --quiet --quiet; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(SLURM); }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm $(SLURM_TESTS)
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/all.py

@@ -42,7 +42,7 @@ from mae_bench.suite.verdict import error_of, give_up, leave_failure, passing
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, REQUEUE = 0, 1, 75
+DONE, FAILED, USAGE, REQUEUE = 0, 1, 2, 75
 OUTCOMES = {DONE: "done", FAILED: "failed", REQUEUE: "stopped", BUSY: "superseded"}
 SPENT = "seconds.json"
 """Wall time of the attempts before this one."""
@@ -64,8 +64,9 @@ def execute(folder: Path) -> int:
         return _follow(folder, job, recipe)
     if given and "RANK" in os.environ:  # the attempt is that of the process which started the ranks
         return _run(folder, job, recipe)
-    if not given and _is_done(folder, job, recipe):
-        return DONE
+    early = None if given else _early(folder, job, recipe)
+    if early is not None:
+        return early
     here = place(os.environ)
     if here.node > 0:
         return follow(folder, here, read_compute(folder).gpus)
@@ -148,6 +149,17 @@ def _is_done(folder: Path, job: dict[str, Any], recipe: Recipe) -> bool:
     return read_result(folder / RESULT, job["key"], recipe.metrics) is not None
 
 
+def _early(folder: Path, job: dict[str, Any], recipe: Recipe) -> int | None:
+    """Return the exit code of a start that has nothing to do, or nothing to do it with yet."""
+    if _is_done(folder, job, recipe):
+        return DONE
+    path = Path(job["encoder"] or folder)
+    if path.parent.parent == folder.parent and not path.exists():
+        log.error("the job that makes its encoder is not done yet: %s", path.parent.name)
+        return REQUEUE
+    return None
+
+
 def _context(folder: Path, job: dict[str, Any]) -> Context:
     """Return what the recipe may know."""
     data, encoder = (None if job[key] is None else Path(job[key]) for key in ("data", "encoder"))
@@ -228,6 +240,9 @@ def _spend(folder: Path, seconds: float) -> float:
 def main() -> None:
     """Execute the folder named on the command line."""
     end_with_parent()
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / JOB).is_file():
+        print(f"usage: python -m mae_bench.suite.execute FOLDER, a job's with its {JOB}")
+        sys.exit(USAGE)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout
     )

@@ -155,7 +155,7 @@ def _standing(entry: Entry, view: View, source: Standing | None) -> Standing:
     elif source is not None and state in ("queued", "interrupted", "new"):
         if source.state in ("failed", "blocked", "cancelled"):
             cause = source.cause or source.entry.key
-            state, reason = "blocked", f"{source.entry}: {source.reason or source.state}"
+            state, reason = "blocked", f"{source.entry} {_ended(source)}"
         elif source.state in AT_WORK or (queued and source.state != "done"):
             state, reason, cause = "waiting", str(source.entry), source.entry.key
     if state == "blocked" and source is not None and source.state == "blocked":
@@ -171,6 +171,12 @@ def _standing(entry: Entry, view: View, source: Standing | None) -> Standing:
         lost_steps(tried),
         _where(state, tried, queued),
     )
+
+
+def _ended(source: Standing) -> str:
+    """Return how a source ended that others cannot start from."""
+    why = f": {source.reason}" if source.reason else ""
+    return f"was cancelled{why}" if source.state == "cancelled" else f"{source.state}{why}"
 
 
 def _own(now: JobState, queued: QueueEntry | None, begun: bool) -> tuple[StandName, str]:

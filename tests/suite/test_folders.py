@@ -28,3 +28,20 @@ def test_blocked_jobs_are_not_made_for_another_scheduler(build_suite, ground_of)
     assert run_jobs(ground, 1, "prepared") == {reading.key: "blocked: no data"}
     assert ground.store.dir(counting).is_dir()
     assert not ground.store.dir(reading).exists()
+
+
+def test_a_job_whose_encoder_is_not_made_yet_waits_to_be_started_again(build_suite, ground_of):
+    ground = ground_of(build_suite({"Good": {}}, {"reading": {}}))
+    counting, reading = ground.plan.jobs
+    run_jobs(ground, 1, "prepared")
+    command = [sys.executable, "-m", "mae_bench.suite.execute"]
+    early = subprocess.run(
+        [*command, ground.store.dir(reading)], capture_output=True, text=True, check=False
+    )
+    assert early.returncode == 75
+    assert f"its encoder is not done yet: {counting.key}" in early.stdout
+    assert [path.name for path in ground.store.dir(reading).glob("*[!.json]")] == []
+    for words in ([], [ground.store.root]):
+        wrong = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert wrong.returncode == 2
+        assert "usage: " in wrong.stdout

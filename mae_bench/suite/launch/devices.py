@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.job import Job
-from mae_bench.kit.gpus import gpu_ids, visible_gpus
+from mae_bench.kit.gpus import gpu_ids
 from mae_bench.suite.preflight import Ground
 
 
@@ -40,11 +40,6 @@ class Devices:
 def devices_here() -> Devices:
     """Return the NVIDIA GPUs that this process may use, found without loading torch."""
     return Devices(gpu_ids())
-
-
-def num_gpus() -> int:
-    """Return the number of NVIDIA GPUs that this process may use."""
-    return visible_gpus()
 
 
 def compute_of(job: Job, ground: Ground) -> Compute:

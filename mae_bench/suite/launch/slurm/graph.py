@@ -9,8 +9,16 @@ from mae_bench.core.job import Job
 from mae_bench.core.owner import this_process
 from mae_bench.core.turns import Taken, Turn, beating, newest, take
 from mae_bench.suite.launch.slurm.asked import asked_by, compute_by
+from mae_bench.suite.launch.slurm.calls import ask
 from mae_bench.suite.launch.slurm.check import Check, check_of
-from mae_bench.suite.launch.slurm.queue import Seen, active_by_key, look, make_store_id, whose
+from mae_bench.suite.launch.slurm.queue import (
+    Seen,
+    active_by_key,
+    look,
+    make_store_id,
+    store_id,
+    whose,
+)
 from mae_bench.suite.launch.slurm.script import Asked
 from mae_bench.suite.launch.slurm.submission import Full, Rejected, await_lost, submit
 from mae_bench.suite.preflight import Ground
@@ -92,13 +100,15 @@ def submit_missing(graph: Graph) -> list[Job]:
         return []
     with turn_to_submit(graph) as turn:
         root = graph.ground.store.root
-        store_id = make_store_id(root)
-        jobs = look(store_id, whose(root))
+        if store_id(root) is None:
+            ask(["squeue", "--noheader", "--me"])  # no id without a cluster: it says "submitted"
+        ours = make_store_id(root)
+        jobs = look(ours, whose(root))
         adopt(graph, active_by_key(jobs))
         in_queue = {one.id for one in jobs if one.active}
         missing = _missing(graph)
         graph.without_room = 0
-        batch = Batch(graph, turn, store_id, {one.id for one in jobs}, in_queue)
+        batch = Batch(graph, turn, ours, {one.id for one in jobs}, in_queue)
         try:
             for job in missing if _submit_check(batch) else ():
                 _submit_one(batch, job)

@@ -10,6 +10,7 @@ from mae_bench.suite.attempts import last_number
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
+from mae_bench.suite.launch import devices_of
 from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.launch.slurm.graph import submit_missing
 from mae_bench.suite.launch.slurm.queue import look, store_id, whose
@@ -31,7 +32,8 @@ def launch(ground: Ground, display: Display, parallel: int) -> dict[str, str]:
     `parallel` has no meaning here: the scheduler decides. On KeyboardInterrupt the jobs stay.
     """
     run = run_of(ground, display)
-    expected = expected_seconds(ground.plan, ground.store)
+    devices = {job.key: devices_of(job, ground, "slurm") for job in ground.plan.jobs}
+    expected = expected_seconds(ground.plan, ground.store, devices)
     chain = chain_seconds(ground.plan, expected)
     try:
         while run.graph.open:
@@ -84,6 +86,11 @@ def _looked(run: Run) -> bool:
         read_files(run)
         submitted = _submitted(run)
     except Unanswered as error:
+        if store_id(root) is None:
+            raise ValueError(
+                f"SLURM does not answer, and nothing was submitted yet ({error}); run it where "
+                "squeue works, or leave out --on slurm"
+            ) from error
         often = f"asked again every {_poll_s(run)} s, jobs go on meanwhile"
         run.once("silent", f"waiting   {error}; {often}")
         return False

@@ -15,7 +15,7 @@ from typing import Any
 
 import mae_bench
 from mae_bench.core.files import write_json
-from mae_bench.suite.launch.devices import num_gpus
+from mae_bench.kit.gpus import visible_gpus
 from mae_bench.suite.toolboxes import versions
 
 WANTED, FOUND = "wanted.json", "found.json"
@@ -77,7 +77,7 @@ def _unwritable(folder: Path, here: str) -> list[str]:
 
 def _gpu_problems(wanted: Mapping[str, Any], here: str) -> list[str]:
     """Return what is wrong with the GPUs; a machine without their driver runs on its cores."""
-    found, asked = num_gpus(), wanted["gpus"]
+    found, asked = visible_gpus(), wanted["gpus"]
     if asked and found != asked:
         return [f"GPUs: {asked} asked for, {found} given on {here}"]
     if not asked or not Path("/proc/driver/nvidia/gpus").is_dir():
