@@ -124,7 +124,7 @@ def test_a_killed_rank_ends_all_within_a_minute_and_the_next_attempt_ends_the_jo
     first = subprocess.run(command(folder), check=False, capture_output=True, text=True)
     assert first.returncode == 75, first.stdout
     assert time.monotonic() - started < 60
-    assert "killed: rank 1 by signal 9" in first.stdout
+    assert "the job is to be started again" in first.stdout  # killed, or seen by the other first
     assert not (folder / "failure.json").exists()
     assert subprocess.run(command(folder), check=False).returncode == 0
     assert [attempt.ended["code"] for attempt in attempts(folder)] == [75, 0]
