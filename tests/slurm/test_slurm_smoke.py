@@ -1,9 +1,8 @@
-"""A part of the smoke suite through a real SLURM, preempted on the way, against a local run."""
+"""A suite of real trainings through a real SLURM, preempted on the way, against a local run."""
 
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,23 @@ from pathlib import Path
 from real_cluster import wait_for
 
 PROGRAM = Path(sys.executable).with_name("mae-bench")
-PART = ("--suite", "smoke", "--only", "MAE", "--task", "imagenet_linear")
+SUITE = """
+name = "small"
+[encoders.MAE]
+recipe = "mae"
+size = "demo"
+arch = "vit_smoke_patch8"
+epochs = 150
+warmup_epochs = 1
+batch_size = 32
+[[tasks]]
+recipe = "imagenet_linear"
+size = "demo"
+epochs = 2
+batch_size = 32
+"""
+MADE = ("--num-train-images", "128", "--num-val-images", "64")
+SCENES = ("--num-train-scenes", "8", "--num-val-scenes", "8")
 SITE = """
 [slurm]
 partition = "preemptible"
@@ -26,8 +41,10 @@ URGENT = "#!/bin/bash\n#SBATCH --partition=urgent --nodelist=n1 --exclusive\nsle
 def start(folder, *words):
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     (folder / "site.toml").write_text(SITE)
+    (folder / "small.toml").write_text(SUITE)
+    data = folder.parent / "data" / "imagenet"
     return subprocess.Popen(
-        [PROGRAM, "run", *PART, *words],
+        [PROGRAM, "run", "--suite", "small.toml", "--imagenet", data, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,7 +66,7 @@ def numbers(folder):
 
 def table(folder):
     """Return the rows of the leaderboard, but for what each took."""
-    with (folder / "results" / "smoke" / "leaderboard.csv").open(newline="") as stream:
+    with (folder / "results" / "small" / "leaderboard.csv").open(newline="") as stream:
         return [row | {"seconds": ""} for row in csv.DictReader(stream)]
 
 
@@ -65,6 +82,11 @@ def training(folder):
 
 
 def test_a_preempted_suite_gives_the_same_numbers_as_a_local_run(cluster, tmp_path):
+    subprocess.run(
+        [PROGRAM, "data", "make-demo", tmp_path / "data", *MADE, *SCENES],
+        check=True,
+        capture_output=True,
+    )
     there = start(tmp_path / "slurm", "--on", "slurm")
     wait_for(lambda: training(tmp_path / "slurm"), 120)
     cluster.submit(URGENT, cwd=tmp_path)
@@ -72,7 +94,6 @@ def test_a_preempted_suite_gives_the_same_numbers_as_a_local_run(cluster, tmp_pa
     assert there.returncode == 0, said
     ends = [json.loads(p.read_text()) for p in tmp_path.glob("slurm/runs/*/attempts/*/ended.json")]
     assert sorted(end["outcome"] for end in ends) == ["done", "done", "stopped"]
-    shutil.copytree(tmp_path / "slurm" / "runs" / "data", tmp_path / "local" / "runs" / "data")
     here = start(tmp_path / "local", "--parallel", "2")
     said, _ = here.communicate(timeout=300)
     assert here.returncode == 0, said
