@@ -16,7 +16,7 @@ name = "small"
 recipe = "mae"
 size = "demo"
 arch = "vit_smoke_patch8"
-epochs = 150
+epochs = 50
 warmup_epochs = 1
 batch_size = 32
 [[tasks]]
