@@ -48,11 +48,11 @@ def test_what_a_job_needs_decides_how_it_stands(trial):
     store.prepare(new, None)
     assert state_of(trial) == {
         ("A", "counting"): ("failed", "ValueError: no"),
-        ("A", "reading"): ("blocked", "counting of A (seed 0): ValueError: no"),
+        ("A", "reading"): ("blocked", "counting of A (seed 0) failed: ValueError: no"),
         ("B", "counting"): ("running", ""),
         ("B", "reading"): ("waiting", "counting of B (seed 0)"),
         ("C", "counting"): ("cancelled", "at noon"),
-        ("C", "reading"): ("blocked", "counting of C (seed 0): at noon"),
+        ("C", "reading"): ("blocked", "counting of C (seed 0) was cancelled: at noon"),
         ("D", "counting"): ("interrupted", ""),
         ("D", "reading"): ("new", ""),
         ("E", "counting"): ("new", ""),
