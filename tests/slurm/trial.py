@@ -83,8 +83,8 @@ class Trial:
         """Return the names of all jobs of the store that SLURM ever took, without its id."""
         store_id = (self.store / "store.id").read_text().strip()
         said = cluster.ask("squeue", "--noheader", "--states=all", "--format=%j")
-        names = [name.removeprefix(f"mae-{store_id}-") for name in said.split("\n")]
-        return sorted(name for name in names if name and not name.startswith("mae-"))
+        mine = f"mae-{store_id}-"
+        return sorted(n.removeprefix(mine) for n in said.split("\n") if n.startswith(mine))
 
 
 def ended(run, limit_s=120):
