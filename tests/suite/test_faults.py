@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S, wait_for
 
 from mae_bench.commands.run import run_jobs
 from mae_bench.suite.attempts import attempts
@@ -16,7 +16,6 @@ from mae_bench.suite.execute import execute
 from mae_bench.suite.store import RESULT
 
 DRIVE = Path(__file__).with_name("drive.py")
-LIMIT_S = 60
 
 
 def drive(store, *progress_s, **fields):
@@ -28,17 +27,6 @@ def drive(store, *progress_s, **fields):
         text=True,
         start_new_session=True,
     )
-
-
-def wait_for(condition):
-    """Poll until the condition gives something, and return it."""
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def marker_in(store):

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S, wait_for
 
 from mae_bench.core.owner import Owner, this_process
 from mae_bench.core.turns import take
@@ -16,7 +16,6 @@ from mae_bench.suite.attempts import ATTEMPTS, STARTING
 from mae_bench.suite.store import CANCELLED, FAILURE, Store
 
 DRIVE = Path(__file__).with_name("drive.py")
-LIMIT_S = 60
 
 
 @pytest.fixture
@@ -39,16 +38,6 @@ def drive(tmp_path):
     for run in started:
         run.kill()
         run.wait()
-
-
-def wait_for(condition):
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def paused_in(store):

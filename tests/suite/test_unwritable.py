@@ -12,7 +12,7 @@ PROGRAM = Path(sys.executable).with_name("mae-bench")
 
 @pytest.fixture
 def sealed(tmp_path):
-    """A folder on a file system that is mounted read-only, or without permission for a user."""
+    """A folder without permission for a user; for root, on a file system that takes no files."""
     folder = tmp_path / "sealed"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -22,7 +22,8 @@ def sealed(tmp_path):
         return
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", folder]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("root may write everywhere, and may not mount here")
+        yield Path("/proc")  # where mounting is not allowed, as in a container
+        return
     yield folder
     subprocess.run(["umount", folder], check=True)
 
