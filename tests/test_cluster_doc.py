@@ -9,7 +9,8 @@ import yaml
 from mae_bench.core.site import read_site
 from mae_bench.core.slurm import Slurm
 from mae_bench.core.turns import BUSY
-from mae_bench.suite.execute import DONE, FAILED, REQUEUE
+from mae_bench.kit.pace import REQUEUE
+from mae_bench.suite.execute import DONE, FAILED
 from mae_bench.suite.nodes import NODE, NODES, START
 
 TEXT = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()

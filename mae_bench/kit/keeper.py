@@ -17,6 +17,7 @@ from mae_bench.kit.checkpoint import Checkpoints
 from mae_bench.kit.machine import Machine
 from mae_bench.kit.pace import REQUEUE, Pace
 from mae_bench.kit.parallel import full_state, load_full_state
+from mae_bench.kit.parting import part
 from mae_bench.kit.ranks import Ranks
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Keeper:
         self.ranks.wait()  # torchrun kills the first rank 30 s after another has left
         what = f"signal {self.stopped[0]}" if self.stopped else "a signal to another rank"
         log.info("stopped by %s after step %d; state saved", what, step)
+        part()
         raise SystemExit(REQUEUE)
 
     def save(self, step: int) -> None:

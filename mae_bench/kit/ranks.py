@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mae_bench.kit.pace import DEAD_AFTER_S
+from mae_bench.kit.parting import at_parting
 
 Value = TypeVar("Value")
 DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
@@ -86,4 +87,5 @@ def join() -> Ranks:
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=DEAD_AFTER)
+        at_parting(dist.destroy_process_group)
     return Ranks(dist.get_rank(), world, device)

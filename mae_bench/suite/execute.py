@@ -22,6 +22,8 @@ from mae_bench.core.files import write_json
 from mae_bench.core.parent import end_with_parent
 from mae_bench.core.recipe import Context, Recipe, build
 from mae_bench.core.turns import BUSY, Superseded, Taken, Turn, mine
+from mae_bench.kit.pace import REQUEUE
+from mae_bench.kit.parting import part
 from mae_bench.kit.power import metered
 from mae_bench.suite.attempts import adopt, at_work, begin, in_vain
 from mae_bench.suite.audits import broken, wanted_of
@@ -38,11 +40,11 @@ from mae_bench.suite.store import (
     sealed,
 )
 from mae_bench.suite.torchrun import follow, run_ranks
-from mae_bench.suite.verdict import error_of, give_up, leave_failure, passing
+from mae_bench.suite.verdict import FAILED, error_of, give_up, leave_failure, passing
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, USAGE, REQUEUE = 0, 1, 2, 75
+DONE, USAGE = 0, 2
 OUTCOMES = {DONE: "done", FAILED: "failed", REQUEUE: "stopped", BUSY: "superseded"}
 SPENT = "seconds.json"
 """Wall time of the attempts before this one."""
@@ -138,7 +140,7 @@ def _follow(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     if _is_done(folder, job, recipe):
         return DONE
     try:
-        recipe.run(_context(folder, job))
+        _metrics(folder, job, recipe)
     except Exception as error:
         return _fail(folder, error)
     return DONE
@@ -164,6 +166,13 @@ def _context(folder: Path, job: dict[str, Any]) -> Context:
     """Return what the recipe may know."""
     data, encoder = (None if job[key] is None else Path(job[key]) for key in ("data", "encoder"))
     return Context(folder, job["seed"], data, encoder)
+
+
+def _metrics(folder: Path, job: dict[str, Any], recipe: Recipe) -> dict[str, float]:
+    """Run the recipe on this rank, and part from the others; return its metrics."""
+    metrics = recipe.run(_context(folder, job))
+    part()
+    return metrics
 
 
 def _fail(folder: Path, error: Exception) -> int:
@@ -193,7 +202,7 @@ def _run(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     try:
         _check_data(folder, job, recipe)
         with metered(folder):
-            metrics = recipe.run(_context(folder, job))
+            metrics = _metrics(folder, job, recipe)
         check_metrics(metrics, recipe.metrics)
         loss_figure(folder)
         content = {

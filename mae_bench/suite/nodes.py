@@ -17,11 +17,11 @@ from typing import Any
 from mae_bench.core.files import write_json
 from mae_bench.core.owner import this_process
 from mae_bench.core.turns import BUSY, Turn, newest
+from mae_bench.kit.pace import REQUEUE
 from mae_bench.suite.attempts import ATTEMPTS
 
 log = logging.getLogger(__name__)
 
-REQUEUE = 75
 NODES, NODE, START = "MAE_BENCH_NODES", "MAE_BENCH_NODE", "MAE_BENCH_START"
 RENDEZVOUS = "rendezvous.json"
 """In an attempt's folder: address and port of its first node, once that listens."""

@@ -11,8 +11,9 @@ from types import FrameType
 
 from mae_bench.core.parent import PARENT
 from mae_bench.core.turns import MINE, Superseded, Turn, mine, note_stop
+from mae_bench.kit.pace import REQUEUE
 from mae_bench.suite import nodes
-from mae_bench.suite.nodes import REQUEUE, Place
+from mae_bench.suite.nodes import Place
 from mae_bench.suite.verdict import FAILED, error_of, leave_failure, ranks_file, verdict
 
 log = logging.getLogger(__name__)

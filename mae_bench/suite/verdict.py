@@ -16,12 +16,13 @@ from typing import Any
 
 from mae_bench.core.files import write_json
 from mae_bench.core.turns import BUSY, STOPPING, Turn, newest
+from mae_bench.kit.pace import REQUEUE
 from mae_bench.suite.attempts import ATTEMPTS, in_vain_text
 from mae_bench.suite.store import FAILURE
 
 log = logging.getLogger(__name__)
 
-FAILED, REQUEUE = 1, 75
+FAILED = 1
 OTHERS_END_S = 45.0
 """Longest wait for what the other nodes leave; torchrun needs up to 30 s to end its ranks."""
 POLL_S = 0.1

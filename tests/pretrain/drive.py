@@ -17,11 +17,13 @@ import torch
 from mae_bench.core.recipe import Context
 from mae_bench.core.registry import load
 from mae_bench.kit import pace
+from mae_bench.kit.parting import part
 
 
 def train(out, data, fields):
     recipe = load(fields.pop("recipe", "mae"))(**fields)
     recipe.run(Context(out, 0, data, None))
+    part()
 
 
 def killed_often(out, data, fields, kills):

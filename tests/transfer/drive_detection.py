@@ -26,6 +26,7 @@ from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.recipe import Context, build
 from mae_bench.core.registry import load
 from mae_bench.kit import pace
+from mae_bench.kit.parting import part
 from transfer.detectron2_adapter import detect  # noqa: F401
 
 
@@ -34,6 +35,7 @@ def train(spec, run):
     recipe = build(load(run.get("task", "coco_vitdet")), run["fields"])
     rows = mask_rows()
     metrics = recipe.run(Context(out, 1, Path(spec["data"]), Path(spec["encoder"])))
+    part()
     (out / f"mask_rows-{os.environ['RANK']}.json").write_text(json.dumps(rows))
     if os.environ["RANK"] == "0":
         (out / "metrics.json").write_text(json.dumps(metrics))

@@ -18,11 +18,13 @@ import transfer.lowshot  # noqa: F401 - so that no child has to import torch aga
 from mae_bench.core.recipe import Context, build
 from mae_bench.core.registry import load
 from mae_bench.kit import features, pace
+from mae_bench.kit.parting import part
 
 
 def run(task, out, data, encoder, fields):
     recipe = build(load(task), json.loads(fields))
     metrics = recipe.run(Context(out, 0, data, encoder))
+    part()
     if metrics:
         (out / "metrics.json").write_text(json.dumps(metrics))
 

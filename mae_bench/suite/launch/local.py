@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 
 from mae_bench.core.job import Job
 from mae_bench.core.turns import BUSY, Taken, Turn
+from mae_bench.kit.pace import REQUEUE
 from mae_bench.suite.attempts import begin_after, disown, holder, in_vain, last_number, last_over
 from mae_bench.suite.cost.left import expected_seconds, job_left
 from mae_bench.suite.cost.schedule import chain_seconds, suite_left
 from mae_bench.suite.display import Display
-from mae_bench.suite.execute import FAILED, REQUEUE
 from mae_bench.suite.launch.devices import Devices, compute_of, devices_here
 from mae_bench.suite.launch.processes import Process, Share, end_all, start
 from mae_bench.suite.preflight import Ground
 from mae_bench.suite.store import CANCELLED, JOB, LOG
-from mae_bench.suite.verdict import failed_after, give_up, leave_crash
+from mae_bench.suite.verdict import FAILED, failed_after, give_up, leave_crash
 
 POLL_S = 0.2
 LOOK_S = 5.0
