@@ -34,7 +34,7 @@ class Supervised(PretrainRecipe):
 
     name: ClassVar[str] = "supervised"
     version: ClassVar[int] = 2
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1"),)
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1", per_image="correct"),)
     resources: ClassVar[Resources] = Resources(gpus=64, hours=40.0, demo_seconds=110.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS

@@ -24,7 +24,10 @@ class Ade20kUperNet(SegmentationRecipe):
     name: ClassVar[str] = "ade20k_upernet"
     version: ClassVar[int] = 2
     dataset: ClassVar[str] = "ade20k"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("miou", "ADE20K mIoU"),)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("miou", "ADE20K mIoU", per_image="overlaps", protocol="ade20k-upernet"),
+    )
+    apart: ClassVar[tuple[str, ...]] = ("crop_size", "stride")
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
     )

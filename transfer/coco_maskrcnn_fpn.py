@@ -27,9 +27,10 @@ class CocoMaskRcnnFpn(DetectionRecipe):
     name: ClassVar[str] = "coco_maskrcnn_fpn"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("box_ap", "COCO box AP (FPN)"),
-        Metric("mask_ap", "COCO mask AP (FPN)"),
+        Metric("box_ap", "COCO box AP (FPN)", per_image="matches", protocol="coco-maskrcnn-fpn"),
+        Metric("mask_ap", "COCO mask AP (FPN)", per_image="matches", protocol="coco-maskrcnn-fpn"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(
         gpus=64, hours=20.0, framework="detectron2", demo_seconds=200.0
     )

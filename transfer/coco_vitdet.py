@@ -21,9 +21,10 @@ class CocoVitDet(DetectionRecipe):
     name: ClassVar[str] = "coco_vitdet"
     version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("box_ap", "COCO box AP"),
-        Metric("mask_ap", "COCO mask AP"),
+        Metric("box_ap", "COCO box AP", per_image="matches", protocol="coco-vitdet"),
+        Metric("mask_ap", "COCO mask AP", per_image="matches", protocol="coco-vitdet"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(
         gpus=64, hours=20.0, framework="detectron2", demo_seconds=150.0
     )

@@ -38,7 +38,10 @@ class ImagenetFinetune:
     version: ClassVar[int] = 2
     dataset: ClassVar[str] = "imagenet"
     after: ClassVar[str] = ""
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "fine-tune top-1"),)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("top1", "fine-tune top-1", per_image="correct", protocol="imagenet-finetune"),
+    )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=10.0, demo_seconds=52.0)
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = (*SMALL, *PAPER_ARCHS)

@@ -24,11 +24,12 @@ class ImagenetKnn:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("knn20", "20-NN top-1"),
+        Metric("knn20", "20-NN top-1", protocol="imagenet-knn"),
         Metric("knn10", "10-NN top-1"),
         Metric("knn100", "100-NN top-1"),
         Metric("knn200", "200-NN top-1"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=1, hours=0.5, demo_seconds=7.0)
     after: ClassVar[str] = ""
     published_origins: ClassVar[tuple[str, ...]] = (*PAPER_ORIGINS, "dino", "dinov2")

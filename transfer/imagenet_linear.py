@@ -35,7 +35,10 @@ class ImagenetLinear:
     version: ClassVar[int] = 2
     dataset: ClassVar[str] = "imagenet"
     after: ClassVar[str] = ""
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "linear top-1"),)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("top1", "linear top-1", per_image="correct", protocol="imagenet-linear"),
+    )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS

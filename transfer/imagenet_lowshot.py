@@ -41,6 +41,7 @@ class ImagenetLowshot:
         Metric("self_1", "1 % self-trained top-1"),
         Metric("self_10", "10 % self-trained top-1"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=32, hours=24.0, demo_seconds=45.0)
     after: ClassVar[str] = ""
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS

@@ -37,10 +37,17 @@ class ImagenetRobustness:
     dataset: ClassVar[str] = "imagenet_robustness"
     after: ClassVar[str] = "imagenet_finetune"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("mce", "ImageNet-C mCE", unit="", higher_is_better=False, optional=True),
-        Metric("top1_a", "ImageNet-A top-1", optional=True),
-        Metric("top1_r", "ImageNet-R top-1", optional=True),
-        Metric("top1_sketch", "ImageNet-Sketch top-1", optional=True),
+        Metric(
+            "mce",
+            "ImageNet-C mCE",
+            unit="",
+            higher_is_better=False,
+            optional=True,
+            protocol="imagenet-c",
+        ),
+        Metric("top1_a", "ImageNet-A top-1", optional=True, protocol="imagenet-a"),
+        Metric("top1_r", "ImageNet-R top-1", optional=True, protocol="imagenet-r"),
+        Metric("top1_sketch", "ImageNet-Sketch top-1", optional=True, protocol="imagenet-sketch"),
     )
     resources: ClassVar[Resources] = Resources(gpus=8, hours=1.0, demo_seconds=20.0)
     published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS

@@ -32,9 +32,10 @@ class VocClassification:
     sets: ClassVar[tuple[str, ...]] = (MAIN_2007,)
     after: ClassVar[str] = ""
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("voc07_map", "VOC07 mAP"),
+        Metric("voc07_map", "VOC07 mAP", protocol="voc-classification"),
         Metric("voc07_map11", "VOC07 mAP, 11 points"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=1, hours=1.0, demo_seconds=15.0)
     published_origins: ClassVar[tuple[str, ...]] = ()
     published_archs: ClassVar[tuple[str, ...]] = ()

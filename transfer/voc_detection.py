@@ -25,10 +25,11 @@ class VocDetection(DetectionRecipe):
     dataset: ClassVar[str] = "voc"
     sets: ClassVar[tuple[str, ...]] = (MAIN_2007, MAIN_2012)
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("ap50", "VOC07 AP50"),
+        Metric("ap50", "VOC07 AP50", protocol="voc-detection"),
         Metric("ap", "VOC07 AP"),
         Metric("ap75", "VOC07 AP75"),
     )
+    apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(
         gpus=1, hours=6.0, framework="detectron2", demo_seconds=150.0
     )

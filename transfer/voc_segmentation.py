@@ -24,7 +24,10 @@ class VocSegmentation(SegmentationRecipe):
     dataset: ClassVar[str] = "voc"
     sets: ClassVar[tuple[str, ...]] = (SEGMENTATION_2012,)
     """Folders of lists that the task reads."""
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("miou", "VOC 2012 mIoU"),)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("miou", "VOC 2012 mIoU", per_image="overlaps", protocol="voc-segmentation"),
+    )
+    apart: ClassVar[tuple[str, ...]] = ("crop_size", "stride")
     resources: ClassVar[Resources] = Resources(
         gpus=1, hours=6.0, framework="mmseg", demo_seconds=60.0
     )

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 Scalar = str | int | float | bool
 Framework = Literal["torch", "detectron2", "mmseg"]
+PerImage = Literal["", "correct", "overlaps", "matches"]
+"""What a job keeps of each test image: top-1 right or wrong, pixels of each class, detections."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Metric:
     digits: int = 1
     optional: bool = False
     """Whether it may not exist, such as for an encoder too small for it: an empty cell."""
+    per_image: PerImage = ""
+    """What its job keeps from which the number can be had again for a sample of the test images."""
+    protocol: str = ""
+    """The protocol of published.csv whose numbers it may stand beside."""
 
     def check(self, value: float) -> None:
         """Raise ValueError unless value is finite, and within [0, 100] for a percentage."""
@@ -79,6 +85,8 @@ class Recipe(Protocol):
     """Recipes whose encoders that source measured; an objective's own name counts always."""
     published_archs: ClassVar[tuple[str, ...]]
     """Encoder sizes that the source of `published` gives values for."""
+    # Optional: `apart`, names of fields that make a protocol of their own; where one is not as in
+    # the recipe's defaults, the numbers stand in a column of their own.
 
     @classmethod
     def demo(cls) -> Self:

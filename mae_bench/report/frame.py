@@ -16,7 +16,10 @@ COLUMNS = (
     "arch",
     "origin",
     "task",
+    "variant",
     "metric",
+    "protocol",
+    "per_image",
     "title",
     "unit",
     "higher_is_better",
@@ -26,13 +29,41 @@ COLUMNS = (
     "value",
     "state",
     "reason",
+    "fidelity",
     "seconds",
+    "device",
+    "gpu_hours",
+    "encoder_gpu_hours",
+    "encoder_epochs",
+    "params",
+    "flops",
+)
+NUMBERS = (
+    "value",
+    "seconds",
+    "gpu_hours",
+    "encoder_gpu_hours",
+    "encoder_epochs",
     "params",
     "flops",
 )
 NOT_MEASURED = "not measured"
 """State of an optional metric that a finished job does not have: no hole, but an empty cell."""
-JOB_COLUMNS = ("row", "recipe", "seed", "key", "source", "numbers", "seconds", "state", "reason")
+JOB_COLUMNS = (
+    "row",
+    "recipe",
+    "version",
+    "seed",
+    "key",
+    "source",
+    "numbers",
+    "fidelity",
+    "seconds",
+    "device",
+    "gpu_hours",
+    "state",
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -92,14 +123,16 @@ def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = Non
         record | kinds[cell.row] for cell in plan.cells for record in _records(cell, evidence)
     ]
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-    return frame.astype({"value": float, "seconds": float, "params": float, "flops": float})
+    return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
 def job_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return every planned job, those that make encoders too: its numbers, seconds and state."""
     evidence = Evidence(plan, store, blocked or {})
     records = [_job_record(job, evidence.outcome(job)) for job in plan.jobs]
-    return pd.DataFrame.from_records(records, columns=list(JOB_COLUMNS)).astype({"seconds": float})
+    return pd.DataFrame.from_records(records, columns=list(JOB_COLUMNS)).astype(
+        {"seconds": float, "gpu_hours": float}
+    )
 
 
 def status(state: str, reason: str) -> str:
@@ -123,7 +156,10 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                 {
                     "row": cell.row,
                     "task": cell.task,
+                    "variant": variant(cell.task, job),
                     "metric": metric.name,
+                    "protocol": metric.protocol,
+                    "per_image": metric.per_image,
                     "title": metric.title,
                     "unit": metric.unit,
                     "higher_is_better": metric.higher_is_better,
@@ -133,22 +169,66 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "value": value,
                     "state": NOT_MEASURED if absent else outcome.state,
                     "reason": outcome.reason,
-                    "seconds": None if result is None else result.seconds,
+                    **_cost(result),
                     **_encoder(job, evidence),
                 }
             )
     return records
 
 
+def variant(task: str, job: Job) -> str:
+    """Return the fields, with values, that set the job's protocol apart from the task's usual."""
+    cls = load(task)
+    usual = cls()
+    parts = []
+    for name in getattr(cls, "apart", ()):
+        value = getattr(job.recipe, name, getattr(usual, name))
+        if value != getattr(usual, name):
+            parts.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(parts)
+
+
+def stamp(result: Result | None) -> str:
+    """Return "paper", the deviations as one text, or nothing where none were noted."""
+    if result is None:
+        return ""
+    return result.fidelity if isinstance(result.fidelity, str) else "; ".join(result.fidelity)
+
+
+def _cost(result: Result | None) -> dict[str, Any]:
+    """Return stamp, time, device and hours of all ranks together of a result."""
+    if result is None:
+        return {"fidelity": "", "seconds": None, "device": "", "gpu_hours": None}
+    return {
+        "fidelity": stamp(result),
+        "seconds": result.seconds,
+        "device": str(result.provenance.get("device", "")),
+        "gpu_hours": result.seconds * int(result.provenance.get("ranks", 1)) / 3600,
+    }
+
+
 def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
-    """Return parameters and multiply-adds of the encoder as the job or its source recorded them."""
-    source = evidence.plan.source_of(job)
-    for one in (job, source):
+    """Return what is known of the encoder: its making, parameters and multiply-adds.
+
+    Its own making costs nothing beside that of the job, where the job is it.
+    """
+    made, maker = 0.0 if job.source is None else None, job
+    while isinstance(maker.source, Job):
+        maker = maker.source
+        result = evidence.store.result(maker)
+        made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
+    counts: dict[str, Any] = {}
+    for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
-        facts = {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
-        if facts:
-            return {"params": facts.get("params"), "flops": facts.get("flops")}
-    return {"params": None, "flops": None}
+        counts = counts or (
+            {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
+        )
+    return {
+        "encoder_gpu_hours": made,
+        "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
+        "params": counts.get("params"),
+        "flops": counts.get("flops"),
+    }
 
 
 def _job_record(job: Job, outcome: Outcome) -> dict[str, Any]:
@@ -168,11 +248,12 @@ def _job_record(job: Job, outcome: Outcome) -> dict[str, Any]:
     return {
         "row": job.row,
         "recipe": job.recipe.name,
+        "version": job.recipe.version,
         "seed": job.seed,
         "key": job.key,
         "source": "" if source is None else kind + source.key[:16],
         "numbers": ", ".join(numbers),
-        "seconds": None if result is None else result.seconds,
+        **_cost(result),
         "state": outcome.state,
         "reason": outcome.reason,
     }

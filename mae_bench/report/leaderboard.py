@@ -3,9 +3,10 @@
 import pandas as pd
 
 from mae_bench.report.frame import NOT_MEASURED, status
+from mae_bench.report.statistics import t_interval
 
-GROUP = ["row", "task", "metric"]
-COLUMN = ["arch", "task", "metric"]
+GROUP = ["row", "task", "variant", "metric"]
+COLUMN = ["arch", "task", "variant", "metric"]
 """Rows are compared within these: one metric, one architecture."""
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random_init"}
 """Column -> origin of the row that the difference is taken to."""
@@ -20,7 +21,7 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
     A number that is not measured counts neither as there nor as missing.
     """
     groups = frame.assign(why=_why(frame)).groupby(GROUP, sort=False)
-    about = ["arch", "origin", "title", "unit", "higher_is_better", "digits"]
+    about = ["arch", "origin", "title", "unit", "higher_is_better", "digits", "protocol"]
     board = groups[about].first()
     board["n"] = groups["value"].count()
     board["m"] = groups["state"].agg(lambda states: (states != NOT_MEASURED).sum())
@@ -30,11 +31,25 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
     board["seconds"] = groups["seconds"].sum(min_count=1)
     board["keys"] = groups["key"].agg(" ".join)
     board["why"] = groups["why"].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
-    board["params"] = groups["params"].first()
-    board["flops"] = groups["flops"].first()
+    for name in ("gpu_hours", "encoder_gpu_hours"):
+        board[name] = groups[name].mean()
+    for name in ("device", "encoder_epochs", "params", "flops"):
+        board[name] = groups[name].first()
+    board["fidelity"] = groups["fidelity"].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
+    whole_cells = list(whole)
     board = board.reset_index()
+    counted = frame[frame["state"] != NOT_MEASURED]
+    values = {key: list(group["value"]) for key, group in counted.groupby(GROUP, sort=False)}
+    there = zip(zip(*(board[n] for n in GROUP), strict=True), whole_cells, strict=True)
+    intervals = [t_interval(values.get(key, [])) if is_whole else None for key, is_whole in there]
+    for name in ("low", "high"):
+        board[name] = [getattr(one, name, float("nan")) for one in intervals]
+    board["basis"] = [getattr(one, "basis", "") for one in intervals]
     for column, origin in BASELINES.items():
         board[column] = _difference(board, origin)
+        for name in ("low", "high", "p"):
+            board[f"{column}_{name}"] = float("nan")
+        board[f"{column}_basis"] = ""
     board["best"] = _best(board)
     return board
 

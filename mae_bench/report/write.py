@@ -1,20 +1,20 @@
 """The leaderboard as Markdown, CSV, JSON and HTML files."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mae_bench.core.files import json_text, write_bytes
 from mae_bench.core.job import Job
 from mae_bench.core.names import check_own
+from mae_bench.report.content import Content
+from mae_bench.report.document import details, document
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.kept import Report
-from mae_bench.report.leaderboard import GROUP, leaderboard
+from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
-from mae_bench.report.page import Content, caption, page
+from mae_bench.report.page.build import caption, page
 from mae_bench.report.surroundings import mixed, surroundings
 from mae_bench.report.table import (
     difference_table,
@@ -33,9 +33,6 @@ from mae_bench.suite.tiers import at_tier
 from mae_bench.suite.wording import duration, one_line
 
 FIGURES = ("reconstructions", "partial", "detections", "segmentations")
-SCHEMA = 1
-OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
-"""What leaderboard.json says of each number of a cell."""
 
 
 def write_report(
@@ -66,13 +63,15 @@ def write_report(
     texts = {
         "leaderboard.md": _markdown(content),
         "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
-        "leaderboard.html": page(content),
+        "index.html": page(content),
         "long.csv": frame.to_csv(index=False, lineterminator="\n"),
     }
-    texts["leaderboard.json"] = json_text(_json(content, frame, board, jobs))
+    texts["leaderboard.json"] = json_text(
+        document(content, frame, board, details(jobs, plan, store))
+    )
     for name, text in texts.items():
         _write(folder / name, text.encode())
-    names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html")
+    names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "index.html")
     paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
     return Report(tuple(paths), "\n".join([plain(content.main), *map(one_line, mixed(made))]))
 
@@ -124,34 +123,6 @@ def _markdown(content: Content) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _json(
-    content: Content, frame: pd.DataFrame, board: pd.DataFrame, jobs: pd.DataFrame
-) -> dict[str, Any]:
-    """Return what leaderboard.json holds, blanks as None."""
-    numbers: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for one in _records(frame):
-        of_cell = tuple(one[name] for name in GROUP)
-        numbers[of_cell].append({name: one[name] for name in OF_NUMBER})
-    cells = []
-    for cell in _records(board):
-        del cell["keys"], cell["why"]
-        cells.append(cell | {"numbers": numbers[tuple(cell[name] for name in GROUP)]})
-    return {
-        "schema": SCHEMA,
-        "suite": content.suite,
-        "command": content.command,
-        "notes": list(content.notes),
-        "cells": cells,
-        "jobs": _records(jobs),
-    }
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the frame's lines with Python values, None for NaN."""
-    records = frame.to_dict("records")
-    return [{str(k): None if pd.isna(v) else v for k, v in one.items()} for one in records]
 
 
 def _total(jobs: pd.DataFrame) -> list[str]:

@@ -55,7 +55,7 @@ def test_every_form_of_the_table_says_that_versions_are_mixed(filled: Any, tmp_p
         "Mixed versions: torch 2.12.0 for Rand (coco_vitdet seed 0), 2.11.0 elsewhere."
     )
     assert sentence in json.loads((tmp_path / "results/leaderboard.json").read_text())["notes"]
-    assert sentence in (tmp_path / "results/leaderboard.html").read_text()
+    assert sentence in (tmp_path / "results/index.html").read_text()
     assert "torch 2.12.0 for Rand" in (tmp_path / "results/leaderboard.md").read_text()
 
 

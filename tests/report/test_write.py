@@ -41,7 +41,7 @@ class Elements(HTMLParser):
 
 def test_all_files_are_written_and_nothing_is_left_beside(filled: Any, tmp_path: Path) -> None:
     paths = write_report(filled.plan, filled.store, tmp_path / "out").paths
-    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.html"]
+    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.json", "index.html"]
     assert [path.name for path in paths] == [*names, "long.csv"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(paths)
 
@@ -91,7 +91,7 @@ def test_markdown_and_page_show_the_hole_and_its_reason(filled: Any, tmp_path: P
     line = next(line for line in text.splitlines() if line.startswith("| MAE |"))
     assert [part.strip() for part in line.split("|")][4:6] == ["0/1", "0/1"]
     assert "failed: RuntimeError: boom &lt;b&gt;" in text
-    found = Elements((tmp_path / "leaderboard.html").read_text())
+    found = Elements((tmp_path / "index.html").read_text())
     assert "failed: RuntimeError: boom <b>" in found.text
     assert "b" not in [tag for tag, _ in found.tags]
 
@@ -100,7 +100,7 @@ def test_a_label_cannot_break_out_of_the_page(bench: Callable[..., Any], tmp_pat
     nasty = bench((made_row(NASTY, "mae", "demo", {}),), (Column(LINEAR, "demo"),))
     nasty.fill(NASTY, LINEAR, 50.0, 51.0)
     write_report(nasty.plan, nasty.store, tmp_path)
-    found = Elements((tmp_path / "leaderboard.html").read_text())
+    found = Elements((tmp_path / "index.html").read_text())
     assert "script" not in [tag for tag, _ in found.tags]
     assert NASTY in found.text
 
@@ -123,7 +123,7 @@ def test_escaping_shows_every_character_as_it_is() -> None:
 
 def test_the_page_needs_no_script_and_nothing_from_elsewhere(filled: Any, tmp_path: Path) -> None:
     write_report(filled.plan, filled.store, tmp_path)
-    html = (tmp_path / "leaderboard.html").read_text()
+    html = (tmp_path / "index.html").read_text()
     found = Elements(html)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in found.tags}
     assert "http:" not in html and "https:" not in html and "//" not in html
@@ -135,7 +135,7 @@ def test_the_page_needs_no_script_and_nothing_from_elsewhere(filled: Any, tmp_pa
 
 def test_every_number_of_the_page_leads_to_its_job(filled: Any, tmp_path: Path) -> None:
     write_report(filled.plan, filled.store, tmp_path)
-    tags = Elements((tmp_path / "leaderboard.html").read_text()).tags
+    tags = Elements((tmp_path / "index.html").read_text()).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert ids == [f"job-{job.key}" for job in filled.plan.jobs]
     links = [a for tag, a in tags if tag == "a" and str(a["href"]).startswith("#")]
@@ -149,7 +149,7 @@ def test_the_best_are_bold_in_both(filled: Any, tmp_path: Path) -> None:
     write_report(filled.plan, filled.store, tmp_path)
     text = (tmp_path / "leaderboard.md").read_text()
     assert text.count("**62.2 ± 0.4**") == 1 and "**32.0" not in text
-    tags = Elements((tmp_path / "leaderboard.html").read_text()).tags
+    tags = Elements((tmp_path / "index.html").read_text()).tags
     assert sum("best" in str(a.get("class", "")).split() for _, a in tags) == 6
 
 
@@ -168,7 +168,7 @@ def test_pictures_of_the_mae_row_are_copied_and_stale_ones_deleted(
     assert paths[-1].read_bytes() == b"mae"
     assert not stale.exists()
     assert "](figures/detections.png)" in (tmp_path / "leaderboard.md").read_text()
-    tags = Elements((tmp_path / "leaderboard.html").read_text()).tags
+    tags = Elements((tmp_path / "index.html").read_text()).tags
     assert [a["src"] for tag, a in tags if tag == "img"] == ["figures/detections.png"]
 
 

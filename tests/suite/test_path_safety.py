@@ -59,7 +59,7 @@ def test_hostile_labels_stay_labels(call, write_suite, tmp_path):
     assert made == {"runs", "results", "trial.toml"}
     assert not [p for p in all_paths(tmp_path) if "escape" in p.name]
     folder = tmp_path / "results" / "trial"
-    for name in ("leaderboard.md", "leaderboard.html"):
+    for name in ("leaderboard.md", "index.html"):
         assert "<script>" not in (folder / name).read_text()
     for words in (["status", "--suite", path], ["missing", "--suite", path]):
         answer = call(*words)

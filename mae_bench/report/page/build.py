@@ -1,10 +1,9 @@
 """The leaderboard as one plain HTML page that needs nothing beside its pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from mae_bench.report.content import Content
 from mae_bench.report.table import Cell, Table
 
 STYLE = """
@@ -40,22 +39,6 @@ CAPTIONS = {
     "detections": "Ground truth beside detections; dashed is what was missed or is wrong.",
     "segmentations": "Images, ground truth and predictions; hatched pixels are not counted.",
 }
-
-
-@dataclass(frozen=True)
-class Content:
-    """All that a leaderboard shows, whatever the format."""
-
-    suite: str
-    command: str
-    """What makes the tables again."""
-    main: Table
-    difference: Table
-    jobs: Table
-    explanation: str
-    notes: Sequence[str]
-    figures: Sequence[Path]
-    """Copies of pictures, which lie in figures/ beside the page."""
 
 
 def page(content: Content) -> str:
