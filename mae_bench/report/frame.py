@@ -19,6 +19,7 @@ COLUMNS = (
     "variant",
     "metric",
     "protocol",
+    "schedule",
     "per_image",
     "title",
     "unit",
@@ -35,6 +36,8 @@ COLUMNS = (
     "gpu_hours",
     "encoder_gpu_hours",
     "encoder_epochs",
+    "encoder_fidelity",
+    "method",
     "params",
     "flops",
 )
@@ -49,6 +52,8 @@ NUMBERS = (
 )
 NOT_MEASURED = "not measured"
 """State of an optional metric that a finished job does not have: no hole, but an empty cell."""
+NOT_NOTED = "not noted"
+"""Stamp of an encoder of before there were stamps."""
 JOB_COLUMNS = (
     "row",
     "recipe",
@@ -120,8 +125,10 @@ def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = Non
     evidence = Evidence(plan, store, blocked or {})
     kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in plan.suite.rows}
     records = [
-        record | kinds[cell.row] for cell in plan.cells for record in _records(cell, evidence)
+        kinds[cell.row] | record for cell in plan.cells for record in _records(cell, evidence)
     ]
+    for record in records:
+        record["method"] = record["method"] or record["origin"]
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
@@ -159,6 +166,7 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "variant": variant(cell.task, job),
                     "metric": metric.name,
                     "protocol": metric.protocol,
+                    "schedule": getattr(job.recipe, "published_schedule", ""),
                     "per_image": metric.per_image,
                     "title": metric.title,
                     "unit": metric.unit,
@@ -207,16 +215,18 @@ def _cost(result: Result | None) -> dict[str, Any]:
     }
 
 
-def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
+def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
     """Return what is known of the encoder: its making, parameters and multiply-adds.
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
     made, maker = 0.0 if job.source is None else None, job
+    stamps: list[str] = []
     while isinstance(maker.source, Job):
         maker = maker.source
         result = evidence.store.result(maker)
         made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
+        stamps.append(stamp(result) or NOT_NOTED)
     counts: dict[str, Any] = {}
     for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
@@ -226,6 +236,8 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
     return {
         "encoder_gpu_hours": made,
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
+        "encoder_fidelity": "; ".join(dict.fromkeys(stamps)),
+        "method": "" if maker.source else getattr(maker.recipe, "method", ""),
         "params": counts.get("params"),
         "flops": counts.get("flops"),
     }
