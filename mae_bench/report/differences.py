@@ -98,7 +98,8 @@ def _sorted(pair: Pair) -> Pair:
 
 def _negated(test: Comparison) -> Comparison:
     """Return the other mean less the one."""
-    return replace(test, difference=-test.difference, low=-test.high, high=-test.low)
+    turned = (0.0 - test.difference, 0.0 - test.high, 0.0 - test.low)  # no −0
+    return Comparison(*turned, test.p, test.basis)
 
 
 def _columns(name: str) -> dict[str, str]:

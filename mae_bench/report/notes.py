@@ -21,10 +21,10 @@ EXPLANATION = (
 )
 BASES = {
     "seeds": "over seeds",
-    "images": "over test images (measured once: nothing is known of other seeds)",
-    "images + floor": "over test images, widened by a published spread over seeds",
+    "images": "over test images, which says nothing of other seeds,",
+    "images + floor": "over test images and a published spread over seeds",
     "floor": "by a published spread over seeds alone",
-    "": "not known (measured once, and nothing kept of each image)",
+    "": "not known, with one seed and nothing kept of each image,",
 }
 """What an interval comes from, for people."""
 TALLIES = ("better", "worse", "not told apart", "nothing to judge by", "not compared")
@@ -144,9 +144,9 @@ def _verdicts(
 def _grounds(board: pd.DataFrame) -> Iterator[str]:
     """Yield what intervals come from, and who found each spread over seeds that is used."""
     counts = Counter(board[board["mean"].notna()]["basis"])
-    parts = [f"{counts[basis]} {text}" for basis, text in BASES.items() if counts[basis]]
+    parts = [f"{text} for {counts[basis]}" for basis, text in BASES.items() if counts[basis]]
     if parts:
-        yield f"95 % intervals of {counts.total()} means: {'; '.join(parts)}."
+        yield f"Intervals of the means: {'; '.join(parts)}."
     used = board[board["basis"].str.endswith("floor")]
     found: dict[str, list[str]] = defaultdict(list)
     for one in _lines(used.drop_duplicates(COLUMN)):
@@ -154,7 +154,7 @@ def _grounds(board: pd.DataFrame) -> Iterator[str]:
         if known is not None:
             found[known.source].append(f"{known.sd:g} for {one['heading']} of {one['arch']}")
     for source, uses in found.items():
-        yield f"Published spread over seeds (sd): {', '.join(uses)}, from {source}."
+        yield f"Published spread over seeds (sd): {', '.join(uses)}; {source}."
 
 
 def _unit(unit: str) -> str:

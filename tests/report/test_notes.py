@@ -31,10 +31,11 @@ def test_each_mae_row_is_set_beside_each_baseline(filled: Any) -> None:
     assert supervised.endswith(
         "; nothing to judge by in COCO box AP (+1.0 points), COCO mask AP (+1.0 points)."
     )
-    assert random.startswith("MAE against Rand: worse in fine-tune top-1 (−10.0 points, −10.6 to ")
+    assert random.startswith("MAE against Rand: better in linear top-1 (+29.5 points, ")
+    assert f"; worse in fine-tune top-1 (−10.0 points, −{10 + half:.1f} to −" in random
     assert grounds == (
-        "95 % intervals of 12 means: 6 over seeds; 6 not known (measured once, and nothing kept of "
-        "each image)."
+        "Intervals of the means: over seeds for 6; not known, with one seed and nothing kept of "
+        "each image, for 6."
     )
 
 
@@ -65,9 +66,9 @@ def test_a_published_spread_is_named_where_it_is_used(filled: Any) -> None:
     known = floor("imagenet-finetune", "top1", "vit_base_patch16")
     assert known is not None
     texts = notes(leaderboard(once))
-    assert texts[-1].startswith("Published spread over seeds (sd): ")
-    assert known.source in " ".join(texts)
-    assert "fine-tune top-1 of vit_base_patch16" in " ".join(texts)
+    used = next(text for text in texts if text.startswith("Published spread over seeds (sd): "))
+    assert "0.08 for fine-tune top-1 of vit_base_patch16" in used and known.source in used
+    assert "by a published spread over seeds alone for 6" in " ".join(texts)
 
 
 def test_columns_of_one_title_are_told_apart_by_their_variant(filled: Any) -> None:
@@ -82,7 +83,7 @@ def test_columns_of_one_title_are_told_apart_by_their_variant(filled: Any) -> No
 def test_without_baselines_there_is_nothing_to_say(bench: Callable[..., Any]) -> None:
     alone = bench((made_row("MAE", "mae", "demo", {}),), (Column(LINEAR, "demo"),))
     alone.fill("MAE", LINEAR, 50.0, 51.0)
-    assert sentences(alone) == ["95 % intervals of 1 means: 1 over seeds."]
+    assert sentences(alone) == ["Intervals of the means: over seeds for 1."]
 
 
 def test_holes_are_named_once_with_their_reason(filled: Any) -> None:
