@@ -119,13 +119,16 @@ def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = Non
     An optional metric that a finished job does not have is `not measured`.
 
     Values are looked up by the keys of planned jobs, so a number of another recipe cannot get in.
-    `blocked` (job key -> reason) tells what this machine cannot run.
+    `blocked` (job key -> reason) tells what this machine cannot run. Outside a suite, size and
+    origin of an encoder are those that its results noted.
     """
-    assert plan.suite is not None
     evidence = Evidence(plan, store, blocked or {})
-    kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in plan.suite.rows}
+    rows = () if plan.suite is None else plan.suite.rows
+    kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in rows}
     records = [
-        kinds[cell.row] | record for cell in plan.cells for record in _records(cell, evidence)
+        record | kinds.get(cell.row, {})
+        for cell in plan.cells
+        for record in _records(cell, evidence)
     ]
     for record in records:
         record["method"] = record["method"] or record["origin"]
@@ -216,7 +219,7 @@ def _cost(result: Result | None) -> dict[str, Any]:
 
 
 def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
-    """Return what is known of the encoder: its making, parameters and multiply-adds.
+    """Return what is known of the encoder: size, origin, making, parameters and multiply-adds.
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
@@ -234,6 +237,8 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
             {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
         )
     return {
+        "arch": counts.get("arch", ""),
+        "origin": counts.get("origin", ""),
         "encoder_gpu_hours": made,
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
         "encoder_fidelity": "; ".join(dict.fromkeys(stamps)),
