@@ -33,6 +33,7 @@ COLUMNS = (
     "seconds",
     "device",
     "gpu_hours",
+    "encoder_device",
     "encoder_gpu_hours",
     "encoder_epochs",
     "params",
@@ -207,16 +208,17 @@ def _cost(result: Result | None) -> dict[str, Any]:
     }
 
 
-def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
+def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
     """Return what is known of the encoder: its making, parameters and multiply-adds.
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
-    made, maker = 0.0 if job.source is None else None, job
+    maker, costs = job, []
     while isinstance(maker.source, Job):
         maker = maker.source
-        result = evidence.store.result(maker)
-        made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
+        costs.append(_cost(evidence.store.result(maker)))
+    hours = [cost["gpu_hours"] for cost in costs]
+    unknown = None in hours or maker.source is not None
     counts: dict[str, Any] = {}
     for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
@@ -224,7 +226,8 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
             {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
         )
     return {
-        "encoder_gpu_hours": made,
+        "encoder_device": " + ".join(sorted({cost["device"] for cost in costs} - {""})),
+        "encoder_gpu_hours": None if unknown else float(sum(hours)),
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
         "params": counts.get("params"),
         "flops": counts.get("flops"),
