@@ -34,6 +34,7 @@ COLUMNS = (
     "seconds",
     "device",
     "gpu_hours",
+    "encoder_device",
     "encoder_gpu_hours",
     "encoder_epochs",
     "encoder_fidelity",
@@ -223,13 +224,13 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
-    made, maker = 0.0 if job.source is None else None, job
-    stamps: list[str] = []
+    maker, costs = job, []
     while isinstance(maker.source, Job):
         maker = maker.source
-        result = evidence.store.result(maker)
-        made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
-        stamps.append(stamp(result) or NOT_NOTED)
+        costs.append(_cost(evidence.store.result(maker)))
+    hours = [cost["gpu_hours"] for cost in costs]
+    stamps = dict.fromkeys(cost["fidelity"] or NOT_NOTED for cost in costs)
+    unknown = None in hours or maker.source is not None
     counts: dict[str, Any] = {}
     for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
@@ -239,9 +240,10 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
     return {
         "arch": counts.get("arch", ""),
         "origin": counts.get("origin", ""),
-        "encoder_gpu_hours": made,
+        "encoder_device": " + ".join(sorted({cost["device"] for cost in costs} - {""})),
+        "encoder_gpu_hours": None if unknown else float(sum(hours)),
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
-        "encoder_fidelity": "; ".join(dict.fromkeys(stamps)),
+        "encoder_fidelity": "; ".join(stamps),
         "method": "" if maker.source else getattr(maker.recipe, "method", ""),
         "params": counts.get("params"),
         "flops": counts.get("flops"),
