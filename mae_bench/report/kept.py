@@ -19,6 +19,8 @@ from mae_bench.suite.store import Store
 
 MEMORY = "tables"
 """Folder in the store: what each folder of tables was made from."""
+FRONT_PAGE = "README.md"
+"""Beside the folders of all suites' tables."""
 CODE = Path(__file__).parents[1]
 
 

@@ -1,12 +1,9 @@
 """The leaderboard's tables in LaTeX, with booktabs, to be put into a paper by \\input."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from mae_bench.report.document import Document
 from mae_bench.report.table import Cell, Kind, Table
 from mae_bench.report.tables import difference_tables, main_tables, twin_table
 
-Document = Mapping[str, Any]
 HEAD = """% Made by {command}
 % Needs \\usepackage{{booktabs}}, \\usepackage{{xcolor}} and, before TeX Live 2018,
 % \\usepackage[utf8]{{inputenc}}; letters beyond Latin ones need XeLaTeX or LuaLaTeX.
@@ -25,7 +22,7 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mae_bench.report.document import Document
 from mae_bench.report.table import Table, escaped, markdown
 from mae_bench.report.tables import (
     agreement_table,
+    cost_table,
     difference_tables,
-    efficiency_table_of,
     job_table,
     main_tables,
     own_tables,
     twin_table,
 )
 
-Document = Mapping[str, Any]
 MARK = "<!-- Made by mae-bench; it is written again with every report. -->"
 """First line of the front page: a file without it is somebody's own."""
 
@@ -28,7 +28,7 @@ def leaderboard_text(document: Document) -> str:
     lines += _section("Beside the published numbers", twin_table(document))
     for baseline, table in difference_tables(document).items():
         lines += _section(f"Less the {baseline} row of the same architecture", table)
-    lines += _section("What each number costs to reach", efficiency_table_of(document))
+    lines += _section("What each number costs to reach", cost_table(document))
     lines += _section("How alike columns rank the encoders", agreement_table(document))
     lines += _figures(document["figures"])
     lines += _deviations(document["rows"])

@@ -15,6 +15,7 @@ from mae_bench.suite.store import Store
 
 OF_COLUMN = ["task", "variant", "metric"]
 """What a column of the tables is known by."""
+OF_OTHERS = ("row", "kind", "arch", "origin", "epochs", *OF_COLUMN, "mean", "source")
 DEVIATES = "deviates"
 
 
@@ -32,13 +33,6 @@ class Column:
     higher_is_better: bool
     protocol: str
     """Whose published numbers may stand in it; empty where none are known."""
-
-    @property
-    def heading(self) -> str:
-        """Its title, what it has apart, and the unit."""
-        return ", ".join(filter(None, [self.title, self.variant])) + f" ({self.unit})" * bool(
-            self.unit
-        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +141,24 @@ def rows_of_others(
         names.add(row.row)
         rows.append(row)
     return rows
+
+
+def numbers_of_others(rows: Iterable[Row], columns: Sequence[Column]) -> pd.DataFrame:
+    """Return a line for each number of others: row, column and source."""
+    places = {column.id: column for column in columns}
+    lines = [
+        {
+            **{name: getattr(row, name) for name in ("row", "kind", "arch", "origin", "epochs")},
+            **{name: getattr(places[column], name) for name in OF_COLUMN},
+            "mean": number.value,
+            "source": number.source,
+        }
+        for row in rows
+        for column, number in row.numbers.items()
+    ]
+    return pd.DataFrame.from_records(lines, columns=list(OF_OTHERS)).astype(
+        {"epochs": float, "mean": float}
+    )
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

@@ -53,18 +53,18 @@ def page(document: Document) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>mae-bench: {escape(document['suite'])}</title>
+<title>mae-bench: {escape(document["suite"])}</title>
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>Leaderboard of the suite {escape(document['suite'])}</h1>
+<h1>Leaderboard of the suite {escape(document["suite"])}</h1>
 {shown}
 <p class="small">{escape(document["explanation"])}</p>
 <ul>
 {sentences}</ul>
 {pictures}<h2>Where each number comes from</h2>
 {_html(job_table(document), "small")}
-<p>Made by <code>{escape(document['command'])}</code>; all single numbers are in
+<p>Made by <code>{escape(document["command"])}</code>; all single numbers are in
 <a href="long.csv">long.csv</a>.</p>
 </body>
 </html>
