@@ -101,6 +101,11 @@ COMMANDS = {
         "write a suite's tables again from the results in the store",
         "mae-bench report --suite demo",
     ),
+    "import": Command(
+        "mae_bench.commands.references:references",
+        "let numbers of others stand beside ours in every later report",
+        "mae-bench import ours-of-last-year.csv",
+    ),
     "doctor": Command(
         "mae_bench.doctor:doctor",
         "say what is installed, what is missing, and the command that mends it",

@@ -89,5 +89,10 @@ def _deviations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         if row["deviations"]:
-            lines.append(f"- {escaped(row['row'])}: {escaped('; '.join(row['deviations']))}")
+            lines.append(f"- {escaped(row['row'])}")
+        recipes: dict[str, list[str]] = {}
+        for text in row["deviations"]:
+            recipe, _, what = text.partition(": ")
+            recipes.setdefault(recipe, []).append(what)
+        lines += [f"  - {escaped(f'{name}: ' + '; '.join(all_))}" for name, all_ in recipes.items()]
     return ["## What deviates from the published recipes", "", *lines, ""] if lines else []

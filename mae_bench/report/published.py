@@ -62,6 +62,11 @@ class Reference:
         return rules(name, apart, f"image size {size}" if size else "")
 
     @property
+    def place(self) -> str:
+        """Where it is written."""
+        return ", ".join(filter(None, [self.source, self.location]))
+
+    @property
     def origin(self) -> str:
         """What encoders of that method have as their origin, such as moco_v3."""
         return word(self.method)
