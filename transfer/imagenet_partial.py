@@ -33,7 +33,10 @@ class ImagenetPartial(ImagenetFinetune):
     name: ClassVar[str] = "imagenet_partial"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(metric_name(blocks), f"partial {blocks} top-1", optional=True) for blocks in BLOCKS
+        Metric(
+            metric_name(blocks), f"partial {blocks} top-1", optional=True, protocol="imagenet-partial"
+        )
+        for blocks in BLOCKS
     )
     curve: ClassVar[Curve] = Curve(
         "partial fine-tuning",

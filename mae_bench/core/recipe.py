@@ -96,9 +96,13 @@ class Recipe(Protocol):
     """Recipes whose encoders that source measured; an objective's own name counts always."""
     published_archs: ClassVar[tuple[str, ...]]
     """Encoder sizes that the source of `published` gives values for."""
-    # Optional: `apart`, names of fields that make a protocol of their own; where one is not as in
-    # the recipe's defaults, the numbers stand in a column of their own. `curve`, a Curve of metrics
-    # that are drawn as one line instead of each by itself.
+    # Optional, for the tables alone:
+    # `apart`, names of fields that make a protocol of their own; where one is not as in the
+    # recipe's defaults, the numbers stand in a column of their own.
+    # `published_schedule`, the ledger's word for a length that has published numbers of its own.
+    # `method`, of an objective: the ledger's word for its encoders where it is not the name.
+    # `never_without`, origins whose row no table may lack, and `caution`, a clause saying why.
+    # `curve`, a Curve of metrics that are drawn as one line instead of each by itself.
 
     @classmethod
     def demo(cls) -> Self:

@@ -1,6 +1,7 @@
 """The leaderboard as Markdown, CSV, JSON and HTML files."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from mae_bench.report.kept import Report
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
 from mae_bench.report.page.build import caption, page
+from mae_bench.report.per_image import replicates
 from mae_bench.report.surroundings import mixed, surroundings
 from mae_bench.report.table import (
     difference_table,
@@ -48,7 +50,7 @@ def write_report(
     check_own(folder / "figures", "the folder of tables")
     folder.mkdir(parents=True, exist_ok=True)
     frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
-    board = leaderboard(frame)
+    board = leaderboard(frame, partial(replicates, store.root))
     made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
     content = Content(
         suite=plan.name,

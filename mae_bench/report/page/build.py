@@ -3,8 +3,9 @@
 from html import escape
 from pathlib import Path
 
-from mae_bench.report.content import Content
+from mae_bench.report.document import Document
 from mae_bench.report.table import Cell, Table
+from mae_bench.report.tables import job_table, main_tables
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; --best: #2a93; }
@@ -41,30 +42,29 @@ CAPTIONS = {
 }
 
 
-def page(content: Content) -> str:
+def page(document: Document) -> str:
     """Return the page's HTML; every name from outside is escaped."""
-    sentences = "".join(f"<li>{escape(note)}</li>\n" for note in content.notes)
-    pictures = "".join(_picture(path) for path in content.figures)
+    sentences = "".join(f"<li>{escape(note)}</li>\n" for note in document["notes"])
+    pictures = "".join(_picture(Path(one["files"][0])) for one in document["figures"])
+    shown = "".join(map(_html, main_tables(document).values()))
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>mae-bench: {escape(content.suite)}</title>
+<title>mae-bench: {escape(document['suite'])}</title>
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>Leaderboard of the suite {escape(content.suite)}</h1>
-{_html(content.main)}
-<p class="small">{escape(content.explanation)} Every number leads to the job that made it.</p>
+<h1>Leaderboard of the suite {escape(document['suite'])}</h1>
+{shown}
+<p class="small">{escape(document["explanation"])}</p>
 <ul>
 {sentences}</ul>
-{pictures}<h2>Differences to the baselines of the same architecture</h2>
-{_html(content.difference, "small")}
-<h2>Where each number comes from</h2>
-{_html(content.jobs, "small")}
-<p>Made by <code>{escape(content.command)}</code>; all single numbers are in
+{pictures}<h2>Where each number comes from</h2>
+{_html(job_table(document), "small")}
+<p>Made by <code>{escape(document['command'])}</code>; all single numbers are in
 <a href="long.csv">long.csv</a>.</p>
 </body>
 </html>
@@ -78,36 +78,25 @@ def caption(path: Path) -> str:
 
 def _html(table: Table, kind: str = "") -> str:
     """Return the table as HTML, in a box that scrolls sideways on a narrow screen."""
-    above = "".join(
-        f'<th class="group" colspan="{width}" scope="colgroup">{escape(text)}</th>'
-        if text
-        else '<td class="corner"></td>' * width
-        for text, width in table.groups
-    )
     head = "".join(
         f'<th class="{side}" scope="col">{escape(text)}</th>'
         for text, side in zip(table.headings, table.align, strict=True)
     )
-    ids = [f' id="job-{key}"' for key in table.anchors] or [""] * len(table.lines)
     body = "".join(
-        f"<tr{name}>{''.join(map(_cell, line, table.align, range(len(line))))}</tr>\n"
-        for name, line in zip(ids, table.lines, strict=True)
+        f"<tr>{''.join(map(_cell, line, table.align, range(len(line))))}</tr>\n"
+        for line in table.lines
     )
     return (
         f'<div class="scroll"><table class="{kind}">\n<thead>'
-        + (f"<tr>{above}</tr>\n" if above else "")
         + f"<tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>"
     )
 
 
 def _cell(cell: Cell, side: str, column: int) -> str:
-    """Return one cell; a number leads to its first job, and its title names all of them."""
+    """Return one cell."""
     text = escape(cell.text)
     if column == 0:
         return f'<th scope="row">{text}</th>'
-    if cell.keys:
-        hint = escape("; ".join(filter(None, ("job " + ", ".join(cell.keys), cell.why))))
-        text = f'<a href="#job-{cell.keys[0]}" title="{hint}">{text}</a>'
     return f'<td class="{side}{" best" * cell.best}">{text}</td>'
 
 
