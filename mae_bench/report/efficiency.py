@@ -17,6 +17,7 @@ COLUMNS = (
     "row",
     "arch",
     "origin",
+    "params",
     "task",
     "variant",
     "metric",
@@ -30,6 +31,7 @@ COLUMNS = (
     "pretraining_gpu_hours",
     "transfer_gpu_hours",
     "total_gpu_hours",
+    "pretraining_device",
     "device",
     "hours_from",
     "front",
@@ -37,6 +39,7 @@ COLUMNS = (
     "cheapest",
 )
 NUMBERS = (
+    "params",
     "mean",
     "low",
     "high",
@@ -70,24 +73,27 @@ def efficiency(
     """Return one line for each number of the board, and of `published`, with what it costs.
 
     Columns: kind ("ours" or "published"), the cell's own; pretraining_gpu_hours (of all that made
-    the weights), transfer_gpu_hours and total_gpu_hours, NaN where not known; device; hours_from
-    (measured, a source, or why they are not known); front (nothing in the column on that kind of
+    the weights), transfer_gpu_hours and total_gpu_hours, NaN where not known; pretraining_device
+    and device, the kinds on which more than a negligible part was spent; hours_from (measured, a
+    source, or why they are not known); front (nothing in the column on that kind of
     device is as good for less); relative_cost (the total, divided by that of the cheapest row
     that reaches at least as much) and cheapest (that row).
 
     `published` has the columns row, arch, origin, epochs, task, variant, metric, mean.
     """
-    hours: dict[Any, dict[str, Any]] = {
-        key: _hours(group) for key, group in frame.groupby(GROUP, sort=False)
-    }
+    hours: dict[Any, dict[str, Any]] = {}
+    for key, group in frame.groupby(GROUP, sort=False):
+        hours[key] = _hours(group)
     records = []
     for line in board.dropna(subset="mean").to_dict("records"):
         records.append({"kind": "ours", **line, **hours[tuple(line[name] for name in GROUP)]})
     if published is not None:
         about = board.drop_duplicates(COLUMN).set_index(COLUMN)
         names = ["title", "unit", "digits", "higher_is_better"]
+        params: dict[Any, float] = dict(zip(board["arch"], board["params"], strict=True))
         for line in published.to_dict("records"):
             shown = about.loc[tuple(line[name] for name in COLUMN), names].to_dict()
+            shown["params"] = params.get(line["arch"])
             records.append({"kind": "published", **line, **shown, **_published_hours(line)})
     lines = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     lines = lines.astype(dict.fromkeys(NUMBERS, float))
@@ -165,6 +171,7 @@ def _hours(group: pd.DataFrame) -> dict[str, Any]:
         "pretraining_gpu_hours": own if is_making else made,
         "transfer_gpu_hours": 0.0 if is_making else own,
         "total_gpu_hours": made + own if one_kind else float("nan"),
+        "pretraining_device": str(group["device" if is_making else "encoder_device"].iloc[0]),
         "device": " + ".join(devices),
         "hours_from": reason,
     }
@@ -192,6 +199,7 @@ def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:
         "pretraining_gpu_hours": hours[0],
         "transfer_gpu_hours": hours[1],
         "total_gpu_hours": sum(hours) if one_kind else float("nan"),
+        "pretraining_device": made.device if made else "",
         "device": " + ".join(sorted({cost.device for cost in costs})),
         "hours_from": "; ".join(cost.source for cost in costs) or "not published",
     }
