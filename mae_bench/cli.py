@@ -105,6 +105,7 @@ COMMANDS = {
         "mae_bench.commands.references:references",
         "let numbers of others stand beside ours in every later report",
         "mae-bench import ours-of-last-year.csv",
+    ),
     "compare": Command(
         "mae_bench.commands.compare:compare",
         "say how two rows differ, how sure that is, and how many seeds would settle it",
