@@ -65,15 +65,15 @@ def _problems(folder: Path, planned: Collection[str] | None) -> Iterator[Problem
 
 def _recomputed(folder: Path) -> Iterator[Problem]:
     """Yield numbers that do not come out again of what the job kept of each test image."""
-    from mae_bench.report.per_image import Refusal, replicates
+    from mae_bench.report.per_image import refusal
 
     job = read_job(folder)
     result = believed_result(folder / RESULT, job.key, job.recipe.metrics)
     for metric in job.recipe.metrics:
         if metric.name in result.metrics:
             value = result.metrics[metric.name]
-            found = replicates(folder.parent, job.key, metric.per_image, metric.name, value)
-            if isinstance(found, Refusal):
+            found = refusal(folder.parent, job.key, metric.per_image, metric.name, value)
+            if found is not None:
                 yield Problem(folder.name, "wrong", found.reason, AGAIN)
 
 
