@@ -87,9 +87,7 @@ def replicates(
     return found
 
 
-def refusal(
-    root: Path, key: str, per_image: PerImage, metric: str, value: float
-) -> Refusal | None:
+def refusal(root: Path, key: str, per_image: PerImage, metric: str, value: float) -> Refusal | None:
     """Return why a number does not come out again of what its job kept; None if it does.
 
     None too where the job kept nothing. Nothing is sampled and nothing remembered is asked.
