@@ -101,6 +101,11 @@ COMMANDS = {
         "write a suite's tables again from the results in the store",
         "mae-bench report --suite demo",
     ),
+    "import": Command(
+        "mae_bench.commands.references:references",
+        "let numbers of others stand beside ours in every later report",
+        "mae-bench import ours-of-last-year.csv",
+    ),
     "compare": Command(
         "mae_bench.commands.compare:compare",
         "say how two rows differ, how sure that is, and how many seeds would settle it",

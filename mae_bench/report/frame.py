@@ -19,6 +19,7 @@ COLUMNS = (
     "variant",
     "metric",
     "protocol",
+    "schedule",
     "per_image",
     "title",
     "unit",
@@ -33,8 +34,11 @@ COLUMNS = (
     "seconds",
     "device",
     "gpu_hours",
+    "encoder_device",
     "encoder_gpu_hours",
     "encoder_epochs",
+    "encoder_fidelity",
+    "method",
     "params",
     "flops",
 )
@@ -49,6 +53,8 @@ NUMBERS = (
 )
 NOT_MEASURED = "not measured"
 """State of an optional metric that a finished job does not have: no hole, but an empty cell."""
+NOT_NOTED = "not noted"
+"""Stamp of an encoder of before there were stamps."""
 JOB_COLUMNS = (
     "row",
     "recipe",
@@ -125,6 +131,8 @@ def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = Non
         for cell in plan.cells
         for record in _records(cell, evidence)
     ]
+    for record in records:
+        record["method"] = record["method"] or record["origin"]
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
@@ -162,6 +170,7 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "variant": variant(cell.task, job),
                     "metric": metric.name,
                     "protocol": metric.protocol,
+                    "schedule": getattr(job.recipe, "published_schedule", ""),
                     "per_image": metric.per_image,
                     "title": metric.title,
                     "unit": metric.unit,
@@ -215,11 +224,13 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
-    made, maker = 0.0 if job.source is None else None, job
+    maker, costs = job, []
     while isinstance(maker.source, Job):
         maker = maker.source
-        result = evidence.store.result(maker)
-        made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
+        costs.append(_cost(evidence.store.result(maker)))
+    hours = [cost["gpu_hours"] for cost in costs]
+    stamps = dict.fromkeys(cost["fidelity"] or NOT_NOTED for cost in costs)
+    unknown = None in hours or maker.source is not None
     counts: dict[str, Any] = {}
     for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
@@ -229,8 +240,11 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
     return {
         "arch": counts.get("arch", ""),
         "origin": counts.get("origin", ""),
-        "encoder_gpu_hours": made,
+        "encoder_device": " + ".join(sorted({cost["device"] for cost in costs} - {""})),
+        "encoder_gpu_hours": None if unknown else float(sum(hours)),
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
+        "encoder_fidelity": "; ".join(stamps),
+        "method": "" if maker.source else getattr(maker.recipe, "method", ""),
         "params": counts.get("params"),
         "flops": counts.get("flops"),
     }
