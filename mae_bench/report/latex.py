@@ -5,9 +5,11 @@ from mae_bench.report.table import Cell, Kind, Table
 from mae_bench.report.tables import NOTE, difference_tables, main_tables, twin_table
 
 HEAD = """% Made by {command}
-% Needs \\usepackage{{booktabs}}, \\usepackage{{xcolor}} and, before TeX Live 2018,
+% Needs \\usepackage{{booktabs,graphicx,xcolor}} and, before TeX Live 2018,
 % \\usepackage[utf8]{{inputenc}}; letters beyond Latin ones need XeLaTeX or LuaLaTeX.
 """
+FITTING = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes what is wider than the text as wide as it."""
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -78,13 +80,14 @@ def _table(table: Table, caption: str, label: str) -> str:
             r"\footnotesize",
             rf"\caption{{{escaped_latex(caption)}}}",
             rf"\label{{tab:{name}}}",
+            FITTING,
             rf"\begin{{tabular}}{{{table.align}}}",
             r"\toprule",
             rf"{head} \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]
