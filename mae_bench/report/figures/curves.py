@@ -9,7 +9,7 @@ import pandas as pd
 from mae_bench.core.recipe import Curve
 from mae_bench.report.figures.columns import curve_of, readable
 from mae_bench.report.figures.figure import Figure
-from mae_bench.report.figures.labels import Point, name_points
+from mae_bench.report.figures.labels import Point, name_ends
 from mae_bench.report.figures.style import (
     PUBLISHED,
     Look,
@@ -48,7 +48,7 @@ def curves(lines: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list
             for axes, (curve, group) in zip(grid, shown, strict=True)
         ]
         for axes, those in zip(grid, points, strict=True):
-            name_points(axes, those)
+            name_ends(axes, those)
         data = pd.concat([group for _, group in shown])[DATA]
         files = write(figure, folder / NAME, data)
     titles = ", ".join(dict.fromkeys(curve.title for curve, _ in shown))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mae_bench.report.figures.style import text_size
@@ -88,6 +89,60 @@ def name_points(axes: "Axes", points: Sequence[Point], strokes: Sequence[Stroke]
             color=point.colour,
         )
     return nameless
+
+
+def name_ends(axes: "Axes", points: Sequence[Point]) -> None:
+    """Write each line's name right of the panel's last data, one below the other, joined to it.
+
+    The panel's limits must be final; the names begin where the last of the points is.
+    """
+    if not points:
+        return
+    frame = axes.bbox
+    high = text_size(_figure(axes), "X", SIZE)[1] * 1.5
+    across = axes.transData.transform
+    x = max(float(across((point.x, point.y))[0]) for point in points) + 14
+    ordered = sorted(points, key=lambda point: -float(across((point.x, point.y))[1]))
+    wanted = [float(across((point.x, point.y))[1]) for point in ordered]
+    for point, y in zip(
+        ordered, _apart(wanted, high, (frame.y0 + high / 2, frame.y1)), strict=True
+    ):
+        axes.annotate(
+            point.text,
+            (point.x, point.y),
+            (x, y),
+            textcoords="figure pixels",
+            va="center",
+            fontsize=SIZE,
+            color=point.colour,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": point.colour,
+                "lw": 0.5,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def _apart(wanted: Sequence[float], high: float, room: tuple[float, float]) -> list[float]:
+    """Return falling heights as near to the wanted ones as can be, each `high` below the last.
+
+    Those that are too close share the places around their mean; what would leave the room is
+    pushed back into it.
+    """
+    blocks: list[list[float]] = []
+    for place, y in enumerate(wanted):
+        blocks.append([y + place * high])
+        while len(blocks) > 1 and fmean(blocks[-2]) < fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    means = [fmean(block) for block in blocks for _ in block]
+    heights = [min(mean, room[1]) - place * high for place, mean in enumerate(means)]
+    floor = room[0]
+    for place in reversed(range(len(heights))):
+        heights[place] = max(heights[place], floor)
+        floor = heights[place] + high
+    return heights
 
 
 def _marker(axes: "Axes", point: Point, pixel: float) -> Box:
