@@ -34,7 +34,10 @@ class ImagenetPartial(ImagenetFinetune):
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
         Metric(
-            metric_name(blocks), f"partial {blocks} top-1", optional=True, protocol="imagenet-partial"
+            metric_name(blocks),
+            f"partial {blocks} top-1",
+            optional=True,
+            protocol="imagenet-partial",
         )
         for blocks in BLOCKS
     )

@@ -12,6 +12,7 @@ COLUMN = ["arch", "task", "variant", "metric"]
 """Rows are compared within these: one metric, one protocol, one architecture."""
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random_init"}
 """Column -> origin of the row that the difference is taken to."""
+NAN = float("nan")
 SETTLED = 1 - LEVEL
 """A difference with a smaller p-value is told from none."""
 
@@ -34,10 +35,10 @@ def to_baselines(board: pd.DataFrame, measured: Measured) -> pd.DataFrame:
         for one, base in those:
             test = tests.get(_sorted((one, base)))
             means = board["mean"].iloc[one] - board["mean"].iloc[base]
-            unknown = Comparison(means, *[float("nan")] * 3, "")
+            unknown = Comparison(means, NAN, NAN, NAN, "")
             lines[one] = unknown if test is None else test if one < base else _negated(test)
         for suffix, name in _columns(column).items():
-            blank = "" if name == "basis" else float("nan")
+            blank = "" if name == "basis" else NAN
             values = [getattr(lines[i], name) if i in lines else blank for i in range(len(board))]
             found[suffix] = values
     return found

@@ -4,12 +4,12 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mae_bench.core.recipe import fields_of
+from mae_bench.report.figures.figure import Figure
 from mae_bench.report.leaderboard import GROUP
 from mae_bench.report.rows import OF_COLUMN, Column, Row
 from mae_bench.suite.plan import Plan
@@ -20,16 +20,6 @@ OF_NUMBER = ["seed", "key", "value", "state", "reason", "seconds"]
 """What is said of each number of a cell."""
 
 Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture in figures/ beside the tables."""
-
-    name: str
-    caption: str
-    files: tuple[Path, ...]
-    """The picture in its forms, and the numbers that it shows."""
 
 
 @dataclass(frozen=True)

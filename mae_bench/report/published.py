@@ -5,7 +5,7 @@ import functools
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -62,51 +62,9 @@ class Reference:
         return rules(name, apart, f"image size {size}" if size else "")
 
     @property
-    def origin(self) -> str:
-        """What encoders of that method have as their origin, such as moco_v3."""
-        return word(self.method)
-
-
-COLUMNS = tuple(field.name for field in fields(Reference) if field.name != "kind")
-
-
-def published() -> tuple[Reference, ...]:
-    """Return every number of the package's ledger, in its order."""
-    return _ledger(LEDGER.read_text())
-
-
-def read_references(text: str, name: str, kind: Kind) -> tuple[Reference, ...]:
-    """Return the numbers in a CSV file's text; `name` is what messages call it.
-
-    Raises ValueError naming line, column, value and what is allowed.
-    """
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        _check_header(reader.fieldnames or (), name)
-        found = {}
-        for values in reader:
-            where = f"{name}, line {reader.line_num}"
-            one = _reference(_cells(values, where), where, kind)
-            same = (one.method, one.backbone, one.pretrain_data, one.pretrain_epochs, one.protocol)
-            identity = (*same, one.metric, one.source)
-            if identity in found:
-                raise ValueError(
-                    f"{where}: the same number of the same source as in line {found[identity][0]}; "
-                    "leave one out, or name the source of each"
-                )
-            found[identity] = (reader.line_num, one)
-    except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
-    if not found:
-        raise ValueError(f"{name} has no line below its header; give at least one number")
-    return tuple(one for _, one in found.values())
-
-
-def rules(self) -> str:
-        """The protocol with all that its number has apart: cells of the same rules compare."""
-        name, _, apart = self.protocol.partition("@")
-        size = self.backbone.partition("@")[2]
-        return rules(name, apart, f"image size {size}" if size else "")
+    def place(self) -> str:
+        """Where it is written."""
+        return ", ".join(filter(None, [self.source, self.location]))
 
     @property
     def origin(self) -> str:
@@ -130,7 +88,7 @@ def read_references(text: str, name: str, kind: Kind) -> tuple[Reference, ...]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _check_header(reader.fieldnames or (), name)
-        found = {}
+        found: dict[tuple[object, ...], tuple[int, Reference]] = {}
         for values in reader:
             where = f"{name}, line {reader.line_num}"
             one = _reference(_cells(values, where), where, kind)
@@ -147,17 +105,6 @@ def read_references(text: str, name: str, kind: Kind) -> tuple[Reference, ...]:
     if not found:
         raise ValueError(f"{name} has no line below its header; give at least one number")
     return tuple(one for _, one in found.values())
-
-
-def written(references: tuple[Reference, ...]) -> str:
-    """Return the numbers as text that `read_references` takes."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in references:
-        values = [getattr(one, name) for name in COLUMNS]
-        writer.writerow(["" if value is None else number(value) for value in values])
-    return stream.getvalue()
 
 
 def rules(protocol: str, *apart: str) -> str:
@@ -195,7 +142,7 @@ def _ledger(text: str) -> tuple[Reference, ...]:
     return read_references(text, LEDGER.name, "published")
 
 
-def _check_header(names: Iterator[str] | tuple[str, ...] | list[str], name: str) -> None:
+def _check_header(names: Iterable[str], name: str) -> None:
     """Raise ValueError for a column that is unknown, missing or there twice."""
     header = list(names)
     for one in header:

@@ -98,8 +98,12 @@ def _encoder(job: Job) -> Parts:
 
 def _setting(job: Job) -> Parts:
     """Return what decides the job's number beside its encoder."""
-    return {name: value for one in _chain(job)[:-1] if isinstance(one, Job)
-            for name, value in _own(one).items()}
+    return {
+        name: value
+        for one in _chain(job)[:-1]
+        if isinstance(one, Job)
+        for name, value in _own(one).items()
+    }
 
 
 def _own(job: Job) -> Parts:
@@ -116,4 +120,6 @@ def _differing(parts: Iterable[Parts]) -> set[str]:
 
 def _text(part: Parts, names: Iterable[str]) -> str:
     """Return the values under those names as text."""
-    return ", ".join(f"{name.replace('_', ' ')} {part[name]}" for name in sorted(names & part.keys()))
+    return ", ".join(
+        f"{name.replace('_', ' ')} {part[name]}" for name in sorted(names & part.keys())
+    )

@@ -15,6 +15,7 @@ from mae_bench.suite.store import Store
 
 OF_COLUMN = ["task", "variant", "metric"]
 """What a column of the tables is known by."""
+OF_OTHERS = ("row", "kind", "arch", "origin", "epochs", *OF_COLUMN, "mean", "source")
 DEVIATES = "deviates"
 
 
@@ -32,13 +33,6 @@ class Column:
     higher_is_better: bool
     protocol: str
     """Whose published numbers may stand in it; empty where none are known."""
-
-    @property
-    def heading(self) -> str:
-        """Its title, what it has apart, and the unit."""
-        return ", ".join(filter(None, [self.title, self.variant])) + f" ({self.unit})" * bool(
-            self.unit
-        )
 
 
 @dataclass(frozen=True)
@@ -149,22 +143,39 @@ def rows_of_others(
     return rows
 
 
-def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows in the tables' order.
+def numbers_of_others(rows: Iterable[Row], columns: Sequence[Column]) -> pd.DataFrame:
+    """Return a line for each number of others: row, column and source."""
+    places = {column.id: column for column in columns}
+    lines = [
+        {
+            **{name: getattr(row, name) for name in ("row", "kind", "arch", "origin", "epochs")},
+            **{name: getattr(places[column], name) for name in OF_COLUMN},
+            "mean": number.value,
+            "source": number.source,
+        }
+        for row in rows
+        for column, number in row.numbers.items()
+    ]
+    return pd.DataFrame.from_records(lines, columns=list(OF_OTHERS)).astype(
+        {"epochs": float, "mean": float}
+    )
+
+
+def order(rows: Iterable[tuple[str, str, str]]) -> list[int]:
+    """Return the places of rows, each told by kind, architecture and stamp, in the tables' order.
 
     Rows that deviate from the published recipes come last; in both parts those of one architecture
     stand together, ours before others'.
     """
-    rows = list(rows)
-    ours = [row for row in rows if row.kind == "ours"]
-    ordered: list[Row] = []
+    told = list(enumerate(rows))
+    ours = [(place, arch, stamp) for place, (kind, arch, stamp) in told if kind == "ours"]
+    others = [(place, arch) for place, (kind, arch, _) in told if kind != "ours"]
+    places: dict[int, None] = {}
     for deviating in (False, True):
-        part = [row for row in ours if (row.stamp == DEVIATES) == deviating]
-        for arch in dict.fromkeys(row.arch for row in part):
-            ordered += [row for row in part if row.arch == arch]
-            others = [row for row in rows if row.kind != "ours" and row.arch == arch]
-            ordered += [row for row in others if row not in ordered]
-    return ordered
+        part = [(p, arch) for p, arch, stamp in ours if (stamp == DEVIATES) == deviating]
+        for arch in dict.fromkeys(arch for _, arch in part):
+            places |= dict.fromkeys(place for place, its in (*part, *others) if its == arch)
+    return list(places)
 
 
 def rules_of(line: Mapping[Any, Any]) -> str:

@@ -1,10 +1,17 @@
 """Which tables a leaderboard has, made from its document alone."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from mae_bench.core.fidelity import PAPER
 from mae_bench.core.registry import load
-Document = Mapping[str, Any]
+from mae_bench.report.differences import SETTLED
+from mae_bench.report.document import Document
+from mae_bench.report.efficiency import efficiency_table
+from mae_bench.report.rows import DEVIATES, order
 from mae_bench.report.table import Cell, Kind, Table, interval, score, signed
 
 MOST_COLUMNS = 6
@@ -12,9 +19,8 @@ MOST_COLUMNS = 6
 LONGEST = 160
 """Characters of a reason that a table shows; csv and json have all."""
 DATA_SETS = {"imagenet": "ImageNet", "coco": "COCO", "ade20k": "ADE20K", "voc": "PASCAL VOC"}
+NOTE = "Note"
 APART = "Not run as published"
-SETTLED = 0.05
-"""Corrected p-value below which a difference is bold."""
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
 
 Line = Mapping[str, Any]
@@ -55,12 +61,13 @@ def main_table(
     cells = cells_of(document)
     lines: list[tuple[Cell, ...]] = []
     kinds: list[Kind] = []
-    apart = _mixed(rows)
-    for row in rows:
+    there = [_within(row, columns, document) for row in rows]
+    apart = len({row["stamp"] == DEVIATES for row in there if row["kind"] == "ours"}) > 1
+    for row in (there[place] for place in order(map(_told, there))):
         found = [cells.get((row["row"], column["id"])) for column in columns]
         if row["kind"] != "ours" and not any(found):
             continue
-        if apart and row["stamp"] == "deviates":
+        if apart and row["stamp"] == DEVIATES:
             lines.append((Cell(APART),))
             kinds.append("heading")
             apart = False
@@ -70,20 +77,21 @@ def main_table(
         ]
         lines.append((Cell(row["row"]), Cell(stamp(row)), *numbers, *_size(row)))
         kinds.append(row["kind"])
-    headings = (
+    names = headings(document)
+    shown = (
         "Encoder",
         "Recipes",
-        *map(heading, columns),
+        *(names[column["id"]] for column in columns),
         "Parameters (M)",
         "FLOPs (G)",
         "Architecture",
     )
-    return Table(headings, tuple(lines), "ll" + "r" * (len(headings) - 3) + "l", tuple(kinds))
+    return Table(shown, tuple(lines), "ll" + "r" * (len(shown) - 3) + "l", tuple(kinds))
 
 
 def difference_tables(document: Document) -> dict[str, Table]:
     """Return baseline -> table: each of our rows less the baseline of its architecture."""
-    cells = cells_of(document)
+    cells, names = cells_of(document), headings(document)
     rows = [row for row in document["rows"] if row["kind"] == "ours"]
     tables = {}
     for name, baseline in BASELINES.items():
@@ -99,35 +107,34 @@ def difference_tables(document: Document) -> dict[str, Table]:
             if any(cell.text for cell in line)
         ]
         if columns:
-            headings = ("Encoder", *map(heading, columns))
-            tables[baseline] = Table(headings, tuple(lines), "l" + "r" * len(columns))
+            shown = ("Encoder", *(names[column["id"]] for column in columns))
+            tables[baseline] = Table(shown, tuple(lines), "l" + "r" * len(columns))
     return tables
 
 
 def twin_table(document: Document) -> Table | None:
     """Return our numbers beside the published ones of the same encoder, None if there are none."""
-    columns = {column["id"]: column for column in document["columns"]}
+    names = headings(document)
     lines = []
     for cell in document["cells"]:
         if cell.get("published") is None:
             continue
-        column = columns[cell["column"]]
-        digits = column["digits"]
         number = _number(cell)
-        distance = signed(cell["delta_published"], digits)
+        distance = signed(cell["delta_published"], cell["digits"])
         lines.append(
             (
                 Cell(cell["row"]),
-                Cell(heading(column)),
+                Cell(names[cell["column"]]),
                 Cell(number.text, small=number.small),
-                Cell(f"{cell['published']:g}"),
+                Cell(_as_published(cell["published"], cell["digits"])),
                 Cell(distance),
                 Cell(cell["agreement"] or ""),
-                Cell("; ".join(filter(None, [cell["published_by"], cell["published_note"]]))),
+                Cell(cell["published_by"]),
+                Cell(cell["published_note"]),
             )
         )
-    headings = ("Encoder", "Number", "Ours", "Published", "Difference", "Verdict", "Source")
-    return Table(headings, tuple(lines), "llrrrll") if lines else None
+    shown = ("Encoder", "Number", "Ours", "Published", "Difference", "Verdict", "Source", NOTE)
+    return Table(shown, tuple(lines), "llrrrlll") if lines else None
 
 
 def job_table(document: Document) -> Table:
@@ -144,16 +151,23 @@ def job_table(document: Document) -> Table:
         )
         for one in document["jobs"]
     )
-    headings = ("Encoder", "Recipe", "Seed", "Numbers", "Seconds", "Job", "Encoder from")
-    return Table(headings, lines, "llrlrll")
+    shown = ("Encoder", "Recipe", "Seed", "Numbers", "Seconds", "Job", "Encoder from")
+    return Table(shown, lines, "llrlrll")
+
+
+def cost_table(document: Document) -> Table | None:
+    """Return what each number costs to reach, None where nothing is measured."""
+    lines = document["efficiency"]
+    return efficiency_table(pd.DataFrame.from_records(lines)) if lines else None
 
 
 def agreement_table(document: Document) -> Table | None:
     """Return how alike columns rank the rows, None where too few can be compared."""
+    names = headings(document)
     lines = tuple(
         (
-            Cell(one["one"]),
-            Cell(one["other"]),
+            Cell(names.get(one["one"], one["one"])),
+            Cell(names.get(one["other"], one["other"])),
             Cell(str(one["n"])),
             *(
                 Cell("" if one[name] is None else signed(one[name], 2))
@@ -163,14 +177,21 @@ def agreement_table(document: Document) -> Table | None:
         )
         for one in document["rank_agreement"]
     )
-    headings = ("Column", "Other column", "Rows", "Spearman", "Kendall", "p")
-    return Table(headings, lines, "llrrrr") if lines else None
+    shown = ("Column", "Other column", "Rows", "Spearman", "Kendall", "p")
+    return Table(shown, lines, "llrrrr") if lines else None
 
 
-def heading(column: Line) -> str:
-    """Return a column's title, what it has apart, and its unit."""
-    title = ", ".join(filter(None, [column["title"], column["variant"]]))
-    return f"{title} ({column['unit']})" if column["unit"] else str(title)
+def headings(document: Document) -> dict[str, str]:
+    """Return column id -> title with unit, and with its variant where a metric has several."""
+    columns = document["columns"]
+    metrics = Counter((column["task"], column["metric"]) for column in columns)
+    names = {}
+    for column in columns:
+        several = metrics[column["task"], column["metric"]] > 1
+        title = column["title"]
+        title += f", {column['variant'] or 'as usual'}" if several else ""
+        names[column["id"]] = f"{title} ({column['unit']})" if column["unit"] else title
+    return names
 
 
 def stamp(row: Line) -> str:
@@ -197,9 +218,18 @@ def _parts(columns: Sequence[Line]) -> dict[str, list[Line]]:
     return parts
 
 
-def _mixed(rows: Sequence[Line]) -> bool:
-    """Return whether some of our rows deviate from the published recipes and some do not."""
-    return len({row["stamp"] == "deviates" for row in rows if row["kind"] == "ours"}) > 1
+def _within(row: Line, columns: Sequence[Line], document: Document) -> Line:
+    """Return the row with what deviates in these columns, its encoder's making included."""
+    others = {column["task"] for column in document["columns"]}
+    others -= {column["task"] for column in columns}
+    found = [text for text in row["deviations"] if text.partition(": ")[0] not in others]
+    stamp = PAPER if row["deviations"] and not found else row["stamp"]
+    return {**row, "deviations": found, "stamp": stamp}
+
+
+def _told(row: Line) -> tuple[str, str, str]:
+    """Return what decides the row's place."""
+    return row["kind"], row["arch"], row["stamp"]
 
 
 def _whole(cell: Line, column: Line) -> Line:
@@ -214,15 +244,19 @@ def _number(cell: Line) -> Cell:
     return Cell(score(cell), bool(cell["best"]), small)
 
 
+def _as_published(value: float, digits: int) -> str:
+    """Return a number with all the digits that its source gives."""
+    given = len(f"{value:.15g}".partition(".")[2])
+    return f"{value:.{max(given, digits)}f}"
+
+
 def _compact(cell: Line) -> Cell:
     """Return mean ± sd, and in parentheses the distance to the published number."""
     distance = signed(cell.get("delta_published"), cell["digits"])
     return Cell(score(cell) + f" ({distance})" * bool(distance), bool(cell["best"]))
 
 
-def _difference(
-    cells: Mapping[tuple[str, str], Line], row: Line, column: Line, name: str
-) -> Cell:
+def _difference(cells: Mapping[tuple[str, str], Line], row: Line, column: Line, name: str) -> Cell:
     """Return the difference over its interval; bold where it is settled."""
     cell = cells.get((row["row"], column["id"]))
     if cell is None or cell[name] is None:

@@ -77,21 +77,16 @@ def twin_of(line: Any, references: Sequence[Reference]) -> Twin | None:
     return Twin(first, tuple(others), doubt and doubt.format(first.pretrain_epochs))
 
 
-def place(reference: Reference) -> str:
-    """Return where a number is written."""
-    return ", ".join(filter(None, [reference.source, reference.location]))
-
-
 def _columns(cell: Any, seeds: Sequence[Any], twin: Twin | None) -> dict[str, Any]:
     """Return what the board says of the twin of a cell, of which `seeds` are the long lines."""
     if twin is None:
         return dict(zip(TWIN, (float("nan"), "", "", float("nan"), ""), strict=True))
     value = twin.reference.value
-    also = [f"{one.value:g} ({one.method}, {place(one)})" for one in twin.others]
+    also = [f"{one.value:g} ({one.method}, {one.place})" for one in twin.others]
     note = [twin.reference.note, twin.doubt, f"also {', '.join(also)}" if also else ""]
     return {
         "published": value,
-        "published_by": place(twin.reference),
+        "published_by": twin.reference.place,
         "published_note": "; ".join(filter(None, note)),
         "delta_published": cell["mean"] - value,
         "agreement": _agreement(cell, seeds, twin),

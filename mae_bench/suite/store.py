@@ -145,8 +145,8 @@ def believed_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result
     """Return the result in the file if it is whole, of that key, unchanged, its metrics in range.
 
     Raises OSError without a file, and ValueError saying why what is there is not believed. A result
-    of before there were seals has none; what it says that was run must give its key. A file is read once and again when it was replaced; what is
-    returned is shared, so nobody may change it.
+    of before there were seals has none; what it says that was run must give its key. A file is read
+    once and again when it was replaced; what is returned is shared, so nobody may change it.
     """
     now = path.stat()
     return _believed(

@@ -7,8 +7,8 @@ from scipy import stats
 
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.notes import doubles, holes, notes
 from mae_bench.report.noise import floor
+from mae_bench.report.notes import doubles, holes, notes
 from mae_bench.suite.suite import Column, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
