@@ -1,6 +1,6 @@
 """What each number costs to reach, so that whoever has few hours can choose an encoder."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ def efficiency(
     relative_cost (the total, divided by that of the cheapest row that reaches at least as much) and
     cheapest (that row).
 
-    `others` has the columns kind, row, arch, origin, epochs, task, variant, metric and mean.
+    `others` has the columns kind, row, arch, origin, epochs, task, variant, metric,
+    mean and source.
     """
     records = [*_ours(frame, board), *([] if others is None else _of_others(others, board))]
     lines = pd.DataFrame.from_records(records, columns=list(COLUMNS))
@@ -197,11 +198,10 @@ def _main_devices(group: pd.DataFrame) -> list[str]:
 
 def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Return what was published about the hours behind a published number."""
-    origin, arch, epochs = str(line["origin"]), str(line["arch"]), line["epochs"]
-    made = None
-    if origin in OBJECTIVES and not pd.isna(epochs):
-        made = _published_cost(origin, arch, {"epochs": epochs})
-    transfer = _published_cost(str(line["task"]), arch, {})
+    epochs, made = line["epochs"], None
+    if line["origin"] in OBJECTIVES and epochs:
+        made = _published_cost(str(line["origin"]), line, {"epochs": epochs})
+    transfer = _published_cost(str(line["task"]), line, {})
     costs = [cost for cost in (made, transfer) if cost is not None]
     hours = [cost.hours * cost.gpus if cost else float("nan") for cost in (made, transfer)]
     if epochs == 0:
@@ -217,18 +217,22 @@ def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:
     }
 
 
-def _published_cost(recipe: str, arch: str, fields: Mapping[str, Any]) -> Cost | None:
+def _published_cost(
+    recipe: str, line: Mapping[Hashable, Any], fields: Mapping[str, Any]
+) -> Cost | None:
     """Return what was published about the time of that recipe with those fields; None if nothing.
 
     Fields that a cost does not name are as in the recipe's published values.
     """
     cls = load(recipe)
-    for cost in getattr(cls, "published_costs", ()):
-        if cost.arch != arch:
+    costs: Sequence[Cost] = getattr(cls, "published_costs", ())
+    for cost in costs:
+        if cost.arch != line["arch"] or cost.origin != line["origin"]:
             continue
-        usual = cls.published(arch, recipe)
-        if all(cost.fields.get(n, getattr(usual, n, None)) == v for n, v in fields.items()):
-            return cost  # type: ignore[no-any-return]
+        usual = cls.published(cost.arch, cost.origin)
+        same = all(cost.fields.get(n, getattr(usual, n, None)) == v for n, v in fields.items())
+        if same and line["source"] in cost.of:
+            return cost
     return None
 
 

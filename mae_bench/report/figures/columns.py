@@ -34,11 +34,16 @@ def sheets(name: str, groups: Iterable[pd.DataFrame]) -> dict[str, list[pd.DataF
     found: list[list[pd.DataFrame]] = []
     for group in groups:
         last = found[-1] if found else []
-        full = len(last) == MOST_PANELS or sum(map(len, [*last, group])) > MOST_NUMBERS
+        full = len(last) == MOST_PANELS or sum(map(_named, [*last, group])) > MOST_NUMBERS
         if not found or (full and len(last) >= 2):
             found.append([])
         found[-1].append(group)
     return {name + (f"-{place + 1}" if place else ""): part for place, part in enumerate(found)}
+
+
+def _named(group: pd.DataFrame) -> int:
+    """Return how many numbers of a column are ours: others' have no name or text in a figure."""
+    return int((group["kind"] == "ours").sum()) if "kind" in group else len(group)
 
 
 def heading(group: pd.DataFrame) -> str:

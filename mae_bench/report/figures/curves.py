@@ -48,7 +48,7 @@ def curves(lines: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list
             for axes, (curve, group) in zip(grid, shown, strict=True)
         ]
         for axes, those in zip(grid, points, strict=True):
-            name_ends(axes, those)
+            name_ends(axes, those, -0.3)
         data = pd.concat([group for _, group in shown])[DATA]
         files = write(figure, folder / NAME, data)
     titles = ", ".join(dict.fromkeys(curve.title for curve, _ in shown))
@@ -74,7 +74,6 @@ def _panel(
         last = line.iloc[-1]
         ends.append(Point(last["at"], last["mean"], label(str(row)), look.colour))
     axes.set_xticks(range(len(places)), [dict(curve.points)[name] for name in places])
-    axes.set_xlim(-0.3, len(places) - 1 + max(0.3, 0.22 * len(places)))
     axes.set_xlabel(curve.along)
     unit = str(group["unit"].iloc[0])
     axes.set_title(_title(curve, group) + (f" ({unit})" if unit else ""))

@@ -15,6 +15,8 @@ SIZE = 7.5
 """Points of a letter."""
 RADIUS = 4.0
 """Points from the middle of a marker to its edge."""
+NAMES = 1.6
+"""Inches right of lines, for their names."""
 STEPS = (2.0, 9.0, 17.0)
 """Points between marker and name that are tried, nearest first."""
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -91,14 +93,15 @@ def name_points(axes: "Axes", points: Sequence[Point], strokes: Sequence[Stroke]
     return nameless
 
 
-def name_ends(axes: "Axes", points: Sequence[Point]) -> None:
-    """Write each line's name right of the panel's last data, one below the other, joined to it.
+def name_ends(axes: "Axes", points: Sequence[Point], start: float) -> None:
+    """Write the names of lines right of them, one below the other, joined to their last points.
 
-    The panel's limits must be final; the names begin where the last of the points is.
+    The horizontal axis goes from `start` to where the names end.
     """
-    if not points:
-        return
     frame = axes.bbox
+    share = NAMES * _figure(axes).dpi / frame.width
+    end = max(point.x for point in points)
+    axes.set_xlim(start, end + (end - start) * share / (1 - share))
     high = text_size(_figure(axes), "X", SIZE)[1] * 1.5
     across = axes.transData.transform
     x = max(float(across((point.x, point.y))[0]) for point in points) + 14
