@@ -66,9 +66,14 @@ def _panel(
     for row, those in group.groupby("row", sort=False):
         look = looks.get(str(row), PUBLISHED)
         line = those.assign(at=those["metric"].map(places)).sort_values("at")
-        face = look.colour if row in looks else "white"
+        ours = row in looks
         axes.plot(
-            line["at"], line["mean"], color=look.colour, ls=look.line, marker=look.marker, mfc=face
+            line["at"],
+            line["mean"],
+            color=look.colour,
+            ls=look.line if ours else "",
+            marker=look.marker,
+            mfc=look.colour if ours else "white",
         )
         axes.vlines(line["at"], line["low"], line["high"], color=look.colour, lw=1)
         last = line.iloc[-1]

@@ -213,12 +213,16 @@ def _named(
 def _fronts(group: pd.DataFrame, against: Against, end: float) -> list[Stroke]:
     """Return the steps from each point on the front to the next, for each kind of device.
 
-    The last number holds for whatever more is spent.
+    A point that is alone on its kind of device has nothing to be compared with. The last
+    number holds for whatever more is spent.
     """
-    strokes = []
-    fronts = group[group["front"].astype(bool)] if against.front else group.head(0)
-    for _, same in fronts.groupby(against.device or "row", sort=False):
-        steps = same.sort_values(against.x)
+    strokes: list[Stroke] = []
+    if not against.front:
+        return strokes
+    for _, same in group.groupby(against.device, sort=False):
+        if len(same) == 1:
+            continue
+        steps = same[same["front"].astype(bool)].sort_values(against.x)
         costs = [*map(float, steps[against.x]), end]
         values = [*map(float, steps["mean"])]
         for place, value in enumerate(values):
