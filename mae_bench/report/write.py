@@ -130,7 +130,7 @@ def _is_preset(suite: Suite, name: str) -> bool:
 def _files(whole: Document, numbers: Numbers, folder: Path) -> list[Path]:
     """Write the tables, those alone that are not so already; return their paths."""
     contents = {name: write(whole).encode() for name, write in FORMATS.items()}
-    contents["index.html"] = page(whole).encode()
+    contents["index.html"] = page(whole, folder).encode()
     contents["leaderboard.csv"] = _csv(numbers.board)
     contents["long.csv"] = _csv(numbers.frame)
     contents["long.parquet"] = _parquet(numbers.frame)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from mae_bench.report.page.board import Board, task_of
+from mae_bench.report.page.board import Board
 from mae_bench.report.page.markup import Html, element, heading, joined, said, table
 from mae_bench.report.page.words import (
     ARROWS,
@@ -25,7 +25,9 @@ def baseline_table(board: Board) -> Html | None:
     """Return each metric's differences to the baselines, None where there are none."""
     bodies = []
     for column in board.columns:
-        cells = [cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))]
+        cells = [
+            cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))
+        ]
         lines = [cell for cell in cells if any(cell.get(name) is not None for name in BASELINES)]
         if lines:
             bodies.append(_of_column(column, lines))
@@ -68,7 +70,7 @@ def _plot_heading(origin: str) -> Html:
 def _of_column(column: Line, cells: list[Line]) -> Html:
     """Return a metric's lines under its name; a column of plots has one scale."""
     arrow = element("span", ARROWS[column["higher_is_better"]], class_="way", aria_hidden="true")
-    name = joined([titled(column), arrow, element("small", task_of(column))], " ")
+    name = joined([titled(column), arrow, element("small", column["task"])], " ")
     title = element("tr", element("th", name, colspan=6, scope="rowgroup"), class_="band")
     scales = {name: _reach(cells, name) for name in BASELINES}
     return element("tbody", title, *(_line(cell, scales) for cell in cells))
@@ -126,7 +128,7 @@ def _published_line(column: Line, cell: Line) -> Html:
     digits = cell["digits"]
     agreement = cell.get("agreement") or ""
     sign = element("b", SIGNS.get(agreement, ""), aria_hidden="true")
-    name = joined([titled(column), element("small", task_of(column))])
+    name = joined([titled(column), element("small", column["task"])])
     source = "; ".join(filter(None, (cell.get("published_by"), cell.get("published_note"))))
     return element(
         "tr",
