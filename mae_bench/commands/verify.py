@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
@@ -16,7 +16,7 @@ from mae_bench.suite.presets import named_suite
 from mae_bench.suite.store import RESULT, believed_result
 from mae_bench.suite.stored import read_job
 from mae_bench.suite.tier import FULL
-from mae_bench.suite.verify import AGAIN, Problem, folders_with_results, problems
+from mae_bench.suite.verify import AGAIN, Kind, Problem, folders_with_results, problems
 from mae_bench.suite.wording import one_line
 
 SCHEMA = 1
@@ -65,15 +65,15 @@ def _problems(folder: Path, planned: Collection[str] | None) -> Iterator[Problem
 
 def _recomputed(folder: Path) -> Iterator[Problem]:
     """Yield numbers that do not come out again of what the job kept of each test image."""
-    from mae_bench.report.per_image import Refusal, replicates
+    from mae_bench.report.per_image import refusal
 
     job = read_job(folder)
     result = believed_result(folder / RESULT, job.key, job.recipe.metrics)
     for metric in job.recipe.metrics:
         if metric.name in result.metrics:
             value = result.metrics[metric.name]
-            found = replicates(folder.parent, job.key, metric.per_image, metric.name, value)
-            if isinstance(found, Refusal):
+            found = refusal(folder.parent, job.key, metric.per_image, metric.name, value)
+            if found is not None:
                 yield Problem(folder.name, "wrong", found.reason, AGAIN)
 
 
@@ -84,7 +84,7 @@ def _lines(found: dict[str, list[Problem]]) -> Iterator[str]:
             yield f"{one.kind:10}  {one.folder}  {one_line(one.what)}; {one.next_step}"
     counts = Counter(kind for those in found.values() for kind in {one.kind for one in those})
     parts = [f"{sum(not those for those in found.values())} sound"]
-    parts += [f"{counts[kind]} {kind}" for kind in ("wrong", "incomplete", "orphaned") if counts[kind]]
+    parts += [f"{counts[kind]} {kind}" for kind in get_args(Kind) if counts[kind]]
     yield f"{len(found)} results: {', '.join(parts)}"
 
 

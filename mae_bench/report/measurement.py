@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, variance
 
 import pandas as pd
 
@@ -95,6 +95,18 @@ def compared(one: Measurement, other: Measurement) -> Comparison | None:
         scaled = None if sd is None else sd * math.sqrt((1 / seeds[0] + 1 / seeds[1]) / 2)
         return image_comparison(one.replicates, other.replicates, scaled)
     return None if sd is None else floor_comparison(one.mean, other.mean, sd, seeds)
+
+
+def spread(one: Measurement, other: Measurement) -> tuple[float | None, str]:
+    """Return the standard deviation over seeds, and where it is from: "seeds", "floor" or nothing.
+
+    Over seeds it is the root of the mean variance of those that have several.
+    """
+    variances = [variance(side.values) for side in (one, other) if side.is_spread]
+    if variances:
+        return math.sqrt(fmean(variances)), "seeds"
+    floors = [side.floor_sd for side in (one, other) if side.floor_sd is not None]
+    return (max(floors), "floor") if floors else (None, "")
 
 
 def _mean(found: Sequence[Replicates | Refusal | None]) -> Replicates | None:

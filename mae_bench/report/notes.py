@@ -1,7 +1,8 @@
 """Plain sentences about a leaderboard, each made from its numbers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ EXPLANATION = (
     "what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, "
     "counted by fvcore."
 )
+Line = pd.Series | Mapping[Hashable, Any]
 BASES = {
     "seeds": "over seeds",
     "images": "over test images, which says nothing of other seeds,",
@@ -65,7 +67,7 @@ def tally(difference: float, p: float, higher_is_better: bool) -> str:
     return "better" if (difference > 0) == higher_is_better else "worse"
 
 
-def difference_text(line: "pd.Series", name: str) -> str:
+def difference_text(line: Line, name: str) -> str:
     """Return the difference under that name of the line, with its interval if it has one."""
     names = [name, f"{name}_low", f"{name}_high"]
     size, *ends = [signed(float(line[one]), int(line["digits"])) for one in names]

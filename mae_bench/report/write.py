@@ -10,6 +10,7 @@ import pandas as pd
 
 from mae_bench.core.files import json_text, update_bytes
 from mae_bench.core.names import check_own
+from mae_bench.report.agreement import agreements
 from mae_bench.report.beside import notes_on_others
 from mae_bench.report.document import SCHEMA, Document, Numbers, Words, details, document
 from mae_bench.report.efficiency import efficiency
@@ -27,8 +28,8 @@ from mae_bench.report.published import Reference, published
 from mae_bench.report.rows import (
     columns_of,
     deviations_of,
-    in_order,
     numbers_of_others,
+    order,
     own_rows,
     rows_of_others,
 )
@@ -99,7 +100,8 @@ def gathered(
     board = leaderboard(frame, partial(replicates, store.root))
     columns = columns_of(frame)
     ours = own_rows(frame, deviations_of(plan, store))
-    rows = in_order([*ours, *rows_of_others(frame, columns, references)])
+    found = [*ours, *rows_of_others(frame, columns, references)]
+    rows = [found[place] for place in order((row.kind, row.arch, row.stamp) for row in found)]
     return Numbers(
         columns=columns,
         rows=rows,
@@ -107,6 +109,7 @@ def gathered(
         board=with_twins(board, frame, references),
         jobs=job_frame(plan, store, blocked),
         efficiency=efficiency(frame, board, numbers_of_others(rows, columns)),
+        rank_agreement=agreements(board, plan, store),
     )
 
 

@@ -23,7 +23,17 @@ TOOLBOXES = {
     "mmseg": ("mmsegmentation", "mmengine", "mmcv-lite", "mmcv"),
 }
 
-NEEDED = ("identity", "started", "finished", "git", "python", "versions", "device", "ranks", "facts")
+NEEDED = (
+    "identity",
+    "started",
+    "finished",
+    "git",
+    "python",
+    "versions",
+    "device",
+    "ranks",
+    "facts",
+)
 """What every result's provenance must have; git may be empty, outside a checkout."""
 
 

@@ -1,4 +1,4 @@
-"""Whether the results of a store are what jobs left: whole, unchanged, complete, still asked for."""
+"""Whether the results of a store are as jobs left them: whole, unchanged, still asked for."""
 
 import hashlib
 from collections.abc import Collection, Iterator

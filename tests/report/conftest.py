@@ -9,6 +9,9 @@ import pytest
 
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Job
+from mae_bench.report.document import Words, details, document
+from mae_bench.report.published import Reference
+from mae_bench.report.write import gathered
 from mae_bench.suite.plan import Plan, plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Column, Row, Suite, made_row
@@ -60,6 +63,18 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
     def make(rows: tuple[Row, ...], columns: tuple[Column, ...], name: str = "trial") -> Bench:
         suite = Suite(name, rows, columns, SEEDS, DemoData())
         return Bench(plan(suite, {"imagenet": "data", "coco": "data"}), Store(tmp_path / "runs"))
+
+    return make
+
+
+@pytest.fixture
+def documented() -> Callable[..., dict[str, Any]]:
+    """Return a function: a bench and numbers of others -> the document, without any figure."""
+
+    def make(bench: Bench, *references: Reference) -> dict[str, Any]:
+        numbers = gathered(bench.plan, bench.store, None, references)
+        words = Words(bench.plan.name, "mae-bench run", "How to read it.", ["A note."])
+        return document(words, numbers, details(numbers.jobs, bench.plan, bench.store), [])
 
     return make
 

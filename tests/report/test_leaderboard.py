@@ -12,7 +12,8 @@ from mae_bench.core.owner import this_process
 from mae_bench.core.turns import take
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.table import main_table, score, signed
+from mae_bench.report.table import score, signed
+from mae_bench.report.tables import main_tables
 from mae_bench.suite.attempts import ATTEMPTS
 from mae_bench.suite.suite import Column, Row, made_row
 
@@ -49,11 +50,12 @@ def test_a_missing_seed_blanks_the_mean_and_shows_n_of_m(three: Any) -> None:
     assert one["why"] == "not run"
 
 
-def test_nothing_run_is_nan_and_never_zero(three: Any) -> None:
+def test_nothing_run_is_nan_and_never_zero(three: Any, documented: Any) -> None:
     frame = long_frame(three.plan, three.store)
     assert frame["value"].isna().all()
     assert set(frame["state"]) == {"not run"}
-    texts = [c.text for line in main_table(leaderboard(frame)).lines for c in line[1:5]]
+    (table,) = main_tables(documented(three)).values()
+    texts = [cell.text for line in table.lines for cell in line[2:6]]
     assert texts == ["0/2", "0/2", "0/1", "0/1"] * 3
 
 
@@ -309,10 +311,10 @@ def test_the_two_detectors_are_never_compared(bench: Callable[..., Any]) -> None
     assert board["delta_random"].isna().all() and not board["best"].any()
 
 
-def test_encoder_facts_come_from_the_results(three: Any) -> None:
+def test_encoder_facts_come_from_the_results(three: Any, documented: Any) -> None:
     source = three.jobs("MAE", LINEAR)[0].source
     three.finish(source, {"loss": 0.5})
-    lines = main_table(leaderboard(long_frame(three.plan, three.store))).lines
+    lines = main_tables(documented(three))[""].lines
     assert [cell.text for cell in lines[0][-3:]] == ["0.81", "0.052", "vit_demo_patch8"]
     assert [cell.text for cell in lines[2][-3:]] == ["", "", "vit_demo_patch8"]
 

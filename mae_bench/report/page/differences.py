@@ -112,13 +112,12 @@ def _plot(cell: Line, name: str, scale: float) -> str:
         return ""
     middle, room = WIDTH / 2, WIDTH / 2 - RADIUS - 1
     parts = [element("line", x1=f"{middle:g}", x2=f"{middle:g}", y1=0, y2=HEIGHT, class_="zero")]
-    sure = low is not None and high is not None
-    if sure:
+    kind = "dot"
+    if low is not None and high is not None:
         ends = [f"{middle + end / scale * room:.1f}" for end in (low, high)]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=HEIGHT / 2, y2=HEIGHT / 2))
-    told = sure and (low > 0 or high < 0)
+        kind = "dot told" if low > 0 or high < 0 else "dot"
     place = f"{middle + value / scale * room:.1f}"
-    kind = "dot told" if told else "dot"
     parts.append(element("circle", cx=place, cy=HEIGHT / 2, r=RADIUS, class_=kind))
     return element("svg", *parts, class_="plot", width=WIDTH, height=HEIGHT, aria_hidden="true")
 
