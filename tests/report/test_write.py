@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,6 @@ from mae_bench.suite.tiers import at_tier
 
 LINEAR, COCO = "imagenet_linear", "coco_vitdet"
 NASTY = "<script>alert(1)</script> | *x* `y`"
-
-
-class Elements(HTMLParser):
-    """Collects tags with their attributes, and the text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_all_files_are_written_and_nothing_is_left_beside(filled: Any, tmp_path: Path) -> None:
@@ -82,7 +65,7 @@ def test_json_has_null_for_a_blank_and_the_key_of_every_number(filled: Any, tmp_
     assert [job["key"] for job in content["jobs"]] == [job.key for job in filled.plan.jobs]
 
 
-def test_markdown_and_page_show_the_hole_and_its_reason(filled: Any, tmp_path: Path) -> None:
+def test_markdown_shows_the_hole_and_its_reason(filled: Any, tmp_path: Path) -> None:
     job = filled.jobs("MAE", COCO)[0]
     (filled.store.dir(job) / "result.json").unlink()
     filled.fail(job, "RuntimeError: boom <b>")
@@ -91,18 +74,6 @@ def test_markdown_and_page_show_the_hole_and_its_reason(filled: Any, tmp_path: P
     line = next(line for line in text.splitlines() if line.startswith("| MAE |"))
     assert [part.strip() for part in line.split("|")][4:6] == ["0/1", "0/1"]
     assert "failed: RuntimeError: boom &lt;b&gt;" in text
-    found = Elements((tmp_path / "index.html").read_text())
-    assert "failed: RuntimeError: boom <b>" in found.text
-    assert "b" not in [tag for tag, _ in found.tags]
-
-
-def test_a_label_cannot_break_out_of_the_page(bench: Callable[..., Any], tmp_path: Path) -> None:
-    nasty = bench((made_row(NASTY, "mae", "demo", {}),), (Column(LINEAR, "demo"),))
-    nasty.fill(NASTY, LINEAR, 50.0, 51.0)
-    write_report(nasty.plan, nasty.store, tmp_path)
-    found = Elements((tmp_path / "index.html").read_text())
-    assert "script" not in [tag for tag, _ in found.tags]
-    assert NASTY in found.text
 
 
 def test_a_label_cannot_break_a_markdown_table(bench: Callable[..., Any], tmp_path: Path) -> None:
@@ -121,38 +92,12 @@ def test_escaping_shows_every_character_as_it_is() -> None:
     )
 
 
-def test_the_page_needs_no_script_and_nothing_from_elsewhere(filled: Any, tmp_path: Path) -> None:
-    write_report(filled.plan, filled.store, tmp_path)
-    html = (tmp_path / "index.html").read_text()
-    found = Elements(html)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in found.tags}
-    assert "http:" not in html and "https:" not in html and "//" not in html
-    policy = next(a for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy["content"] == (
-        "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"
-    )
-
-
-def test_every_number_of_the_page_leads_to_its_job(filled: Any, tmp_path: Path) -> None:
-    write_report(filled.plan, filled.store, tmp_path)
-    tags = Elements((tmp_path / "index.html").read_text()).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert ids == [f"job-{job.key}" for job in filled.plan.jobs]
-    links = [a for tag, a in tags if tag == "a" and str(a["href"]).startswith("#")]
-    assert len(links) == 3 * 4
-    assert {str(link["href"])[1:] for link in links} <= set(ids)
-    first, second = filled.jobs("MAE", LINEAR)
-    assert f"job {first.key}, {second.key}" in [link["title"] for link in links]
-
-
-def test_the_best_are_bold_in_both(filled: Any, tmp_path: Path) -> None:
+def test_the_best_are_bold(filled: Any, tmp_path: Path) -> None:
     for row, values in {"MAE": (60.0, 60.1), "Sup": (62.0, 62.5), "Rand": (2.0, 2.1)}.items():
         filled.fill(row, LINEAR, *values)
     write_report(filled.plan, filled.store, tmp_path)
     text = (tmp_path / "leaderboard.md").read_text()
     assert text.count("**62.2 ± 0.4**") == 1 and "**2.0" not in text
-    tags = Elements((tmp_path / "index.html").read_text()).tags
-    assert sum("best" in str(a.get("class", "")).split() for _, a in tags) == 2
 
 
 def test_pictures_of_the_mae_row_are_copied_and_stale_ones_deleted(
@@ -170,8 +115,6 @@ def test_pictures_of_the_mae_row_are_copied_and_stale_ones_deleted(
     assert paths[-1].read_bytes() == b"mae"
     assert not stale.exists()
     assert "](figures/detections.png)" in (tmp_path / "leaderboard.md").read_text()
-    tags = Elements((tmp_path / "index.html").read_text()).tags
-    assert [a["src"] for tag, a in tags if tag == "img"] == ["figures/detections.png"]
 
 
 def test_pictures_of_a_job_without_a_result_are_not_shown(filled: Any, tmp_path: Path) -> None:
