@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,47 @@ def filled(three: Bench) -> Bench:
         for task, values in zip((FINETUNE, LINEAR, COCO), cells, strict=True):
             three.fill(row, task, *values)
     return three
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Return Debian's browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    assert path is not None, "no chromium here; make test-browser installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return what opens a page's file; a page that asks for or complains of anything fails it."""
+    trouble: list[str] = []
+    contexts = []
+
+    def open_file(file: Path, address: str = "", **options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+        contexts.append(context)
+        shown = context.new_page()
+        url = file.resolve().as_uri()
+        shown.on("console", lambda message: trouble.append(f"{message.type}: {message.text}"))
+        shown.on("pageerror", lambda error: trouble.append(str(error)))
+        shown.on("request", lambda request: check(request.url))
+        shown.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error(e.violatedDirective))"
+        )
+
+        def check(asked: str) -> None:
+            if asked.partition("#")[0] != url and not asked.startswith("data:image/"):
+                trouble.append(f"request: {asked}")
+
+        shown.goto(url + address)
+        return shown
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert trouble == []
