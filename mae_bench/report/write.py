@@ -10,6 +10,7 @@ import pandas as pd
 
 from mae_bench.core.files import json_text, update_bytes
 from mae_bench.core.names import check_own
+from mae_bench.report.agreement import agreements
 from mae_bench.report.beside import notes_on_others
 from mae_bench.report.document import SCHEMA, Document, Numbers, Words, details, document
 from mae_bench.report.efficiency import efficiency
@@ -107,6 +108,7 @@ def gathered(
         board=with_twins(board, frame, references),
         jobs=job_frame(plan, store, blocked),
         efficiency=efficiency(frame, board, numbers_of_others(rows, columns)),
+        rank_agreement=agreements(board, plan, store),
     )
 
 

@@ -12,8 +12,10 @@ from mae_bench.core.owner import this_process
 from mae_bench.core.turns import take
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.table import main_table, score, signed
+from mae_bench.report.notes import holes
+from mae_bench.report.table import score, signed
 from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.store import sealed
 from mae_bench.suite.suite import Column, Row, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -53,7 +55,7 @@ def test_nothing_run_is_nan_and_never_zero(three: Any) -> None:
     frame = long_frame(three.plan, three.store)
     assert frame["value"].isna().all()
     assert set(frame["state"]) == {"not run"}
-    texts = [c.text for line in main_table(leaderboard(frame)).lines for c in line[1:5]]
+    texts = [score(one) for one in leaderboard(frame).to_dict("records")]
     assert texts == ["0/2", "0/2", "0/1", "0/1"] * 3
 
 
@@ -162,6 +164,21 @@ def test_a_result_that_cannot_be_believed_never_gets_in(
     one = cell(filled, "MAE", LINEAR)
     assert score(one) == "1/2"
     assert math.isnan(one["mean"])
+
+
+def test_a_number_edited_by_hand_never_gets_in_and_the_table_names_it(filled: Any) -> None:
+    job = filled.jobs("MAE", LINEAR)[0]
+    path = filled.store.dir(job) / "result.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()))))
+    assert cell(filled, "MAE", LINEAR)["mean"] == 61.5
+    path.write_text(path.read_text().replace('"top1": 60.0', '"top1": 99.0'))
+    one = cell(filled, "MAE", LINEAR)
+    assert score(one) == "1/2" and math.isnan(one["delta_supervised"]) and not one["best"]
+    (text,) = holes(long_frame(filled.plan, filled.store))
+    assert text == (
+        "No number for MAE in imagenet_linear (seed 0): interrupted: its result.json is not "
+        "believed: it was changed after it was written"
+    )
 
 
 def test_a_result_of_other_fields_stays_out(bench: Callable[..., Any]) -> None:
@@ -312,9 +329,9 @@ def test_the_two_detectors_are_never_compared(bench: Callable[..., Any]) -> None
 def test_encoder_facts_come_from_the_results(three: Any) -> None:
     source = three.jobs("MAE", LINEAR)[0].source
     three.finish(source, {"loss": 0.5})
-    lines = main_table(leaderboard(long_frame(three.plan, three.store))).lines
-    assert [cell.text for cell in lines[0][-3:]] == ["0.81", "0.052", "vit_demo_patch8"]
-    assert [cell.text for cell in lines[2][-3:]] == ["", "", "vit_demo_patch8"]
+    made, unmade = cell(three, "MAE", LINEAR), cell(three, "Rand", LINEAR)
+    assert (made["params"], made["flops"], made["arch"]) == (807_936, 52_000_000, "vit_demo_patch8")
+    assert math.isnan(unmade["params"]) and unmade["arch"] == "vit_demo_patch8"
 
 
 def test_signs_are_shown_and_a_rounded_zero_has_none() -> None:
