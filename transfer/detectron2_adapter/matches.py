@@ -89,7 +89,7 @@ def _detected(
     """Yield the rows of an image's detections of one category, by falling score."""
     scores = np.array([one["score"] for one in detections])
     order = np.argsort(-scores, kind="stable")[:MOST_DETECTIONS]
-    crowds = np.array([bool(one.get("iscrowd", 0)) for one in objects])
+    crowds = np.array([one.get("iscrowd", 0) for one in objects], bool)
     kept = ious.get(pair, [])
     overlaps = np.asarray(kept) if len(kept) else np.zeros((len(order), 0))
     matched, ignored = matches(overlaps, crowds[: overlaps.shape[1]])
