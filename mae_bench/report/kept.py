@@ -16,7 +16,8 @@ from mae_bench.core.files import write_json
 from mae_bench.core.job import Job
 from mae_bench.report.imported import files
 from mae_bench.suite.plan import Plan
-from mae_bench.suite.store import Store
+from mae_bench.suite.store import RESULT, Store
+from mae_bench.suite.tiers import other_tiers
 
 MEMORY = "tables"
 """Folder in the store: what each folder of tables was made from."""
@@ -91,9 +92,16 @@ def _parts(plan: Plan, store: Store, blocked: Mapping[str, str]) -> Iterator[Any
     yield plan.suite
     yield [(cell.row, cell.task, [job.key for job in cell.jobs]) for cell in plan.cells]
     yield sorted(blocked.items())
+    yield [(other.name, _results(other, store)) for other in other_tiers(plan)]
     for job in plan.jobs:
         yield job.key, job.row, job.seed, job.recipe
         yield _outcome(job, store)
+
+
+def _results(plan: Plan, store: Store) -> list[tuple[str, int, int]]:
+    """Return what changes with the results of the plan's jobs."""
+    paths = [store.dir(job) / RESULT for job in plan.jobs]
+    return [_version(path) for path in paths if path.is_file()]
 
 
 def _outcome(job: Job, store: Store) -> Any:

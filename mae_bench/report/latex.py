@@ -2,12 +2,14 @@
 
 from mae_bench.report.document import Document
 from mae_bench.report.table import Cell, Kind, Table
-from mae_bench.report.tables import difference_tables, main_tables, twin_table
+from mae_bench.report.tables import NOTE, difference_tables, main_tables, twin_table
 
 HEAD = """% Made by {command}
-% Needs \\usepackage{{booktabs}}, \\usepackage{{xcolor}} and, before TeX Live 2018,
+% Needs \\usepackage{{booktabs,graphicx,xcolor}} and, before TeX Live 2018,
 % \\usepackage[utf8]{{inputenc}}; letters beyond Latin ones need XeLaTeX or LuaLaTeX.
 """
+FITTING = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes what is wider than the text as wide as it."""
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -48,7 +50,7 @@ def latex(document: Document) -> str:
     twins = twin_table(document)
     if twins is not None:
         caption = f"Suite {suite}: our numbers beside the published ones."
-        parts.append(_table(twins, caption, f"{suite}-published"))
+        parts.append(_table(_without_notes(twins), caption, f"{suite}-published"))
     return "\n".join(parts)
 
 
@@ -56,6 +58,14 @@ def escaped_latex(text: str) -> str:
     """Return text that LaTeX sets as it is, on one line."""
     shown = "".join(ESCAPES.get(letter, letter) for letter in " ".join(text.split(" ")))
     return "".join(letter if letter.isprintable() else " " for letter in shown)
+
+
+def _without_notes(table: Table) -> Table:
+    """Return the table without its column of notes, which is too long for a page."""
+    place = table.headings.index(NOTE)
+    lines = tuple((*line[:place], *line[place + 1 :]) for line in table.lines)
+    headings = (*table.headings[:place], *table.headings[place + 1 :])
+    return Table(headings, lines, table.align[:place] + table.align[place + 1 :], table.kinds)
 
 
 def _table(table: Table, caption: str, label: str) -> str:
@@ -70,13 +80,14 @@ def _table(table: Table, caption: str, label: str) -> str:
             r"\footnotesize",
             rf"\caption{{{escaped_latex(caption)}}}",
             rf"\label{{tab:{name}}}",
+            FITTING,
             rf"\begin{{tabular}}{{{table.align}}}",
             r"\toprule",
             rf"{head} \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mae_bench.report.document import Document
+from mae_bench.report.efficiency import EXPLANATION as OF_COSTS
 from mae_bench.report.table import Table, escaped, markdown
 from mae_bench.report.tables import (
     agreement_table,
@@ -15,6 +16,13 @@ from mae_bench.report.tables import (
     twin_table,
 )
 
+OF_TWINS = (
+    "Within noise: the published number lies in our interval, widened by 1.96 times its own "
+    "spread over seeds where that is published. No verdict where we have no interval or did not "
+    "run as published. The source's other numbers, and those of others, stand behind it."
+)
+OF_DIFFERENCES = "Bold: told apart at 5 %, corrected for being so many (Holm, over the table)."
+OF_AGREEMENT = "Over the rows that both have; a column of another tier has the tier behind it."
 MARK = "<!-- Made by mae-bench; it is written again with every report. -->"
 """First line of the front page: a file without it is somebody's own."""
 
@@ -25,14 +33,16 @@ def leaderboard_text(document: Document) -> str:
     lines += _tables(main_tables(document))
     lines += [document["explanation"], ""]
     lines += [*(f"- {escaped(note)}" for note in document["notes"]), ""]
-    lines += _section("Beside the published numbers", twin_table(document))
+    lines += _section("Beside the published numbers", twin_table(document), OF_TWINS)
     for baseline, table in difference_tables(document).items():
-        lines += _section(f"Less the {baseline} row of the same architecture", table)
-    lines += _section("What each number costs to reach", cost_table(document))
-    lines += _section("How alike columns rank the encoders", agreement_table(document))
+        title = f"Less the {baseline} row of the same architecture"
+        lines += _section(title, table, OF_DIFFERENCES)
+    lines += _section("What each number costs to reach", cost_table(document), OF_COSTS)
+    title = "How alike columns rank the encoders"
+    lines += _section(title, agreement_table(document), OF_AGREEMENT)
     lines += _figures(document["figures"])
     lines += _deviations(document["rows"])
-    lines += _section("Where each number comes from", job_table(document))
+    lines += _section("Where each number comes from", job_table(document), "")
     lines += [
         f"Made by `{document['command']}`; all single numbers are in [long.csv](long.csv).",
         "",
@@ -67,9 +77,11 @@ def _tables(tables: Mapping[str, Table]) -> Iterable[str]:
         yield from (markdown(table), "")
 
 
-def _section(title: str, table: Table | None) -> list[str]:
-    """Return a section with the table, nothing if there is none."""
-    return [] if table is None else [f"## {title}", "", markdown(table), ""]
+def _section(title: str, table: Table | None, text: str) -> list[str]:
+    """Return a section with the table and what is to be said of it, nothing without a table."""
+    if table is None:
+        return []
+    return [f"## {title}", "", markdown(table), "", *([text, ""] if text else [])]
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> list[str]:

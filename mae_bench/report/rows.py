@@ -161,22 +161,21 @@ def numbers_of_others(rows: Iterable[Row], columns: Sequence[Column]) -> pd.Data
     )
 
 
-def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows in the tables' order.
+def order(rows: Iterable[tuple[str, str, str]]) -> list[int]:
+    """Return the places of rows, each told by kind, architecture and stamp, in the tables' order.
 
     Rows that deviate from the published recipes come last; in both parts those of one architecture
     stand together, ours before others'.
     """
-    rows = list(rows)
-    ours = [row for row in rows if row.kind == "ours"]
-    ordered: list[Row] = []
+    told = list(enumerate(rows))
+    ours = [(place, arch, stamp) for place, (kind, arch, stamp) in told if kind == "ours"]
+    others = [(place, arch) for place, (kind, arch, _) in told if kind != "ours"]
+    places: dict[int, None] = {}
     for deviating in (False, True):
-        part = [row for row in ours if (row.stamp == DEVIATES) == deviating]
-        for arch in dict.fromkeys(row.arch for row in part):
-            ordered += [row for row in part if row.arch == arch]
-            others = [row for row in rows if row.kind != "ours" and row.arch == arch]
-            ordered += [row for row in others if row not in ordered]
-    return ordered
+        part = [(p, arch) for p, arch, stamp in ours if (stamp == DEVIATES) == deviating]
+        for arch in dict.fromkeys(arch for _, arch in part):
+            places |= dict.fromkeys(place for place, its in (*part, *others) if its == arch)
+    return list(places)
 
 
 def rules_of(line: Mapping[Any, Any]) -> str:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from mae_bench.core.fidelity import PAPER
 from mae_bench.core.registry import load
 from mae_bench.report.differences import SETTLED
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import efficiency_table
+from mae_bench.report.rows import DEVIATES, order
 from mae_bench.report.table import Cell, Kind, Table, interval, score, signed
 
 MOST_COLUMNS = 6
@@ -17,6 +19,7 @@ MOST_COLUMNS = 6
 LONGEST = 160
 """Characters of a reason that a table shows; csv and json have all."""
 DATA_SETS = {"imagenet": "ImageNet", "coco": "COCO", "ade20k": "ADE20K", "voc": "PASCAL VOC"}
+NOTE = "Note"
 APART = "Not run as published"
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
 
@@ -58,12 +61,13 @@ def main_table(
     cells = cells_of(document)
     lines: list[tuple[Cell, ...]] = []
     kinds: list[Kind] = []
-    apart = _mixed(rows)
-    for row in rows:
+    there = [_within(row, columns, document) for row in rows]
+    apart = len({row["stamp"] == DEVIATES for row in there if row["kind"] == "ours"}) > 1
+    for row in (there[place] for place in order(map(_told, there))):
         found = [cells.get((row["row"], column["id"])) for column in columns]
         if row["kind"] != "ours" and not any(found):
             continue
-        if apart and row["stamp"] == "deviates":
+        if apart and row["stamp"] == DEVIATES:
             lines.append((Cell(APART),))
             kinds.append("heading")
             apart = False
@@ -122,14 +126,15 @@ def twin_table(document: Document) -> Table | None:
                 Cell(cell["row"]),
                 Cell(names[cell["column"]]),
                 Cell(number.text, small=number.small),
-                Cell(f"{cell['published']:g}"),
+                Cell(_as_published(cell["published"], cell["digits"])),
                 Cell(distance),
                 Cell(cell["agreement"] or ""),
-                Cell("; ".join(filter(None, [cell["published_by"], cell["published_note"]]))),
+                Cell(cell["published_by"]),
+                Cell(cell["published_note"]),
             )
         )
-    shown = ("Encoder", "Number", "Ours", "Published", "Difference", "Verdict", "Source")
-    return Table(shown, tuple(lines), "llrrrll") if lines else None
+    shown = ("Encoder", "Number", "Ours", "Published", "Difference", "Verdict", "Source", NOTE)
+    return Table(shown, tuple(lines), "llrrrlll") if lines else None
 
 
 def job_table(document: Document) -> Table:
@@ -158,10 +163,11 @@ def cost_table(document: Document) -> Table | None:
 
 def agreement_table(document: Document) -> Table | None:
     """Return how alike columns rank the rows, None where too few can be compared."""
+    names = headings(document)
     lines = tuple(
         (
-            Cell(one["one"]),
-            Cell(one["other"]),
+            Cell(names.get(one["one"], one["one"])),
+            Cell(names.get(one["other"], one["other"])),
             Cell(str(one["n"])),
             *(
                 Cell("" if one[name] is None else signed(one[name], 2))
@@ -212,9 +218,18 @@ def _parts(columns: Sequence[Line]) -> dict[str, list[Line]]:
     return parts
 
 
-def _mixed(rows: Sequence[Line]) -> bool:
-    """Return whether some of our rows deviate from the published recipes and some do not."""
-    return len({row["stamp"] == "deviates" for row in rows if row["kind"] == "ours"}) > 1
+def _within(row: Line, columns: Sequence[Line], document: Document) -> Line:
+    """Return the row with what deviates in these columns, its encoder's making included."""
+    others = {column["task"] for column in document["columns"]}
+    others -= {column["task"] for column in columns}
+    found = [text for text in row["deviations"] if text.partition(": ")[0] not in others]
+    stamp = PAPER if row["deviations"] and not found else row["stamp"]
+    return {**row, "deviations": found, "stamp": stamp}
+
+
+def _told(row: Line) -> tuple[str, str, str]:
+    """Return what decides the row's place."""
+    return row["kind"], row["arch"], row["stamp"]
 
 
 def _whole(cell: Line, column: Line) -> Line:
@@ -227,6 +242,12 @@ def _number(cell: Line) -> Cell:
     """Return mean ± sd over the interval."""
     small = interval(cell["low"], cell["high"], cell["digits"])
     return Cell(score(cell), bool(cell["best"]), small)
+
+
+def _as_published(value: float, digits: int) -> str:
+    """Return a number with all the digits that its source gives."""
+    given = len(f"{value:.15g}".partition(".")[2])
+    return f"{value:.{max(given, digits)}f}"
 
 
 def _compact(cell: Line) -> Cell:

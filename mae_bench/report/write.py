@@ -28,8 +28,8 @@ from mae_bench.report.published import Reference, published
 from mae_bench.report.rows import (
     columns_of,
     deviations_of,
-    in_order,
     numbers_of_others,
+    order,
     own_rows,
     rows_of_others,
 )
@@ -100,7 +100,8 @@ def gathered(
     board = leaderboard(frame, partial(replicates, store.root))
     columns = columns_of(frame)
     ours = own_rows(frame, deviations_of(plan, store))
-    rows = in_order([*ours, *rows_of_others(frame, columns, references)])
+    found = [*ours, *rows_of_others(frame, columns, references)]
+    rows = [found[place] for place in order((row.kind, row.arch, row.stamp) for row in found)]
     return Numbers(
         columns=columns,
         rows=rows,
@@ -132,7 +133,7 @@ def _is_preset(suite: Suite, name: str) -> bool:
 def _files(whole: Document, numbers: Numbers, folder: Path) -> list[Path]:
     """Write the tables, those alone that are not so already; return their paths."""
     contents = {name: write(whole).encode() for name, write in FORMATS.items()}
-    contents["index.html"] = page(whole).encode()
+    contents["index.html"] = page(whole, folder).encode()
     contents["leaderboard.csv"] = _csv(numbers.board)
     contents["long.csv"] = _csv(numbers.frame)
     contents["long.parquet"] = _parquet(numbers.frame)

@@ -16,14 +16,6 @@ from mae_bench.report.page.words import (
     whole,
 )
 
-BANDS = {
-    ("ours", "paper"): "This suite, as published",
-    ("ours", ""): "This suite",
-    ("ours", "deviates"): "This suite, deviating from the published recipes",
-    ("published", ""): "Published",
-    ("imported", ""): "Imported",
-}
-"""Kind and stamp of rows -> what is written above them, in the order of the table."""
 KINDS = {"ours": "This suite", "published": "Published", "imported": "Imported"}
 STAMPS = {"paper": "As published", "deviates": "Deviating", "": "Not noted"}
 
@@ -67,11 +59,9 @@ class Board:
 
 
 def board_of(document: Mapping[str, Any]) -> Board:
-    """Return the board of a document, its rows in bands."""
-    order = list(BANDS)
-    rows = sorted(document["rows"], key=lambda row: order.index(_band(row)))
+    """Return the board of a document."""
     cells = {(cell["row"], cell["column"]): cell for cell in document["cells"]}
-    return Board(document["columns"], rows, cells)
+    return Board(document["columns"], document["rows"], cells)
 
 
 def task_of(column: Line) -> str:
@@ -151,16 +141,16 @@ def _body(board: Board) -> Html:
     lines = []
     for band, rows in found:
         if len(found) > 1:
-            name = element("span", BANDS[band])
-            title = element("th", name, colspan=width, scope="rowgroup")
+            title = element("th", element("span", band), colspan=width, scope="rowgroup")
             lines.append(element("tr", title, class_="band"))
         lines += [_line(board, row, place) for place, row in rows]
     return element("tbody", joined(lines, "\n"))
 
 
-def _band(row: Line) -> tuple[str, str]:
-    """Return kind and stamp of a row; only ours have stamps."""
-    return (row["kind"], row["stamp"] if row["kind"] == "ours" else "")
+def _band(row: Line) -> str:
+    """Return what is written above rows of that architecture, those that deviate apart."""
+    apart = ", deviating from the published recipes" if row["stamp"] == "deviates" else ""
+    return f"{row['arch'] or 'Other architectures'}{apart}"
 
 
 def _line(board: Board, row: Line, place: int) -> Html:

@@ -46,7 +46,7 @@ def page(document: Mapping[str, Any], folder: Path) -> str:
     parts = _parts(document, board, folder)
     style, script = _asset("page.css"), _asset("page.js")
     sections = [_section(name, title, *inside) for name, title, inside in parts]
-    contents = [element("a", title, href=f"#{name}") for name, title, _ in parts]
+    contents = [element("a", name.capitalize(), href=f"#{name}") for name, _, _ in parts]
     return Template(_asset("page.html")).substitute(
         policy=_policy(style, script),
         style=style,
@@ -67,7 +67,7 @@ def _parts(
     """Return anchor, title and content of each section that has any."""
     jobs = document.get("jobs", [])
     found: list[tuple[str, str, tuple[Html | None, ...]]] = [
-        ("table", "Leaderboard", (controls(board), main_table(board), _legend())),
+        ("table", "Leaderboard", (controls(board), main_table(board), _legend(), _explanation(document))),
         ("notes", "In words", (sentences(document.get("notes", [])),)),
         ("published", "Beside the published numbers", (published_table(board),)),
         ("differences", "Differences to the baselines", _differences(board)),
@@ -105,6 +105,11 @@ def _legend() -> Html:
     """Return what the signs of the main table mean."""
     pairs = [element("div", element("dt", sign), element("dd", text)) for sign, text in LEGEND]
     return element("dl", *pairs, class_="legend")
+
+
+def _explanation(document: Mapping[str, Any]) -> Html:
+    """Return how the numbers were had."""
+    return element("p", document["explanation"], class_="read")
 
 
 def _summary(document: Mapping[str, Any], board: Board) -> str:

@@ -52,7 +52,7 @@ def hint(cell: Line) -> str:
         sentences.append(f"Published: {_published(cell)}.")
     keys = dict.fromkeys(one["key"] for one in cell["numbers"])
     sentences.append(f"Job{'s' * (len(keys) > 1)} {', '.join(keys)}.")
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def _published(cell: Line) -> str:

@@ -52,12 +52,13 @@ def basis(name: str | None) -> str:
 
 def measure(column: Line) -> str:
     """Return the column's unit, and which way is better."""
-    return " ".join(filter(None, (column.get("unit"), ARROWS[column["higher_is_better"]])))
+    return " ".join(filter(None, (column["unit"], ARROWS[column["higher_is_better"]])))
 
 
 def titled(column: Line) -> str:
-    """Return the column's title with its unit."""
-    return f"{column['title']} ({column['unit']})" if column.get("unit") else str(column["title"])
+    """Return the column's title with its variant and unit."""
+    name = ", ".join(filter(None, (column["title"], column["variant"])))
+    return f"{name} ({column['unit']})" if column["unit"] else name
 
 
 def millions(count: float | None) -> str:
@@ -89,4 +90,4 @@ def _three(value: float) -> str:
     """Return the value to three significant digits, never with an exponent above 0.001."""
     if value >= 100:
         return whole(value)
-    return f"{value:.2f}" if value >= 10 else f"{value:.3g}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
