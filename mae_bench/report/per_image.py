@@ -22,8 +22,7 @@ from mae_bench.report.average_precision import read_found
 from mae_bench.report.statistics import Replicates
 
 RESAMPLES = 1000
-"""A bound of an interval is then off by a twelfth of the sd, and the least p of 0.001 outlives
-Holm's correction for fifty comparisons."""
+"""A bound of an interval is then off by a twelfth of the sd."""
 SEED = 17_031_979
 """Of the samples, the same for every job."""
 BLOCK = 20

@@ -12,6 +12,7 @@ from mae_bench.report.compare import compare
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.measurement import Measurement, compared, interval, spread
+from mae_bench.report.notes import doubts
 from mae_bench.report.per_image import replicates
 from mae_bench.report.statistics import Replicates, seeds_needed
 
@@ -59,6 +60,15 @@ def test_images_are_paired_only_where_they_are_the_same() -> None:
     assert found and (found.basis, found.low, found.high) == ("images", 1.0, 1.0)
     elsewhere = Replicates(59.0, shifted.values, "another set")
     assert compared(first, Measurement((59.0,), elsewhere)) is None
+
+
+def test_a_large_difference_outlives_the_correction_for_a_whole_table() -> None:
+    one = Measurement((60.0,), sampled(60.0, 1.0))
+    found = compared(one, Measurement((52.0,), Replicates(52.0, np.full(1000, 52.0), "val")))
+    assert found and found.p == pytest.approx(2 * stats.norm.sf(8.0), rel=0.5)
+    assert 63 * found.p < 0.05 < 63 / 1001  # pairs of the full suite; what counting alone gives
+    near = compared(one, Measurement((58.5,), Replicates(58.5, np.full(1000, 58.5), "val")))
+    assert near and near.p == pytest.approx(2 * stats.norm.sf(1.5), abs=0.005)
 
 
 def test_seeds_against_one_seed_are_paired_by_their_mean_over_images() -> None:
@@ -114,6 +124,23 @@ def test_one_seed_is_as_sure_as_its_test_images_make_it(three: Any) -> None:
     assert board.loc["MAE", "delta_random_basis"] == "images"
     assert list(board["best"]) == [True, True, False]
     assert set(leaderboard(once)["basis"]) == {""}
+
+
+def test_what_does_not_give_its_number_again_is_named_and_not_used(three: Any) -> None:
+    keep(three, "MAE", 300)
+    keep(three, "Rand", 240)
+    job = three.jobs("MAE", LINEAR)[0]
+    three.finish(job, {"top1": 80.0})
+    frame = long_frame(three.plan, three.store)
+    once = frame[(frame["task"] == LINEAR) & (frame["seed"] == 0)]
+    look = partial(replicates, three.store.root)
+    assert doubts(once, look) == [
+        f"Doubtful: MAE in imagenet_linear (seed 0, job {job.key}): predictions.parquet gives top1 "
+        "75.000000, the result says 80.000000; see `mae-bench verify`."
+    ]
+    board = leaderboard(once, look).set_index("row")
+    assert (board.loc["MAE", "mean"], board.loc["MAE", "basis"]) == (80.0, "")
+    assert board.loc["Rand", "basis"] == "images"
 
 
 def test_two_rows_are_compared_column_by_column(filled: Any) -> None:
