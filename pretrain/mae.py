@@ -89,6 +89,11 @@ class MAE(PretrainRecipe):
         allowed = "random or block unless mask_ratio is 0.75 and the patches a side are even"
         require(self, "mask_sampling", allowed, fits)
 
+    @property
+    def method(self) -> str:
+        """The ledger's word for such an encoder, where it tells more than the recipe's name."""
+        return "" if self.norm_pix else "mae,_unnormalised_pixels"
+
     @classmethod
     def demo(cls) -> Self:
         """Return the size for two CPU cores: a 4-block ViT on 64-pixel images."""

@@ -86,6 +86,18 @@ def replicates(
     return found
 
 
+def refusal(root: Path, key: str, per_image: PerImage, metric: str, value: float) -> Refusal | None:
+    """Return why a number does not come out again of what its job kept; None if it does.
+
+    None too where the job kept nothing. Nothing is sampled and nothing remembered is asked.
+    """
+    path = root / key / FILES[per_image] if per_image else None
+    if path is None or not path.is_file():
+        return None
+    found = _kept(path, per_image, metric, value)
+    return found if isinstance(found, Refusal) else None
+
+
 def samples(images: int) -> Iterator[Floats]:
     """Yield how often each of so many images is in each sample, `BLOCK` samples at a time."""
     drawn = np.random.default_rng([SEED, images])
@@ -98,6 +110,17 @@ def samples(images: int) -> Iterator[Floats]:
 
 def _made(path: Path, per_image: PerImage, metric: str, value: float) -> Replicates | Refusal:
     """Return the metric on samples of the images, or what is wrong with what was kept."""
+    kept = _kept(path, per_image, metric, value)
+    if isinstance(kept, Refusal):
+        return kept
+    values = np.concatenate([kept.score(counts) for counts in samples(kept.count)])
+    if not np.isfinite(values).all():
+        return Refusal(f"{path.name} has too few images: {metric} does not exist on some samples")
+    return Replicates(value, values, kept.images)
+
+
+def _kept(path: Path, per_image: PerImage, metric: str, value: float) -> Kept | Refusal:
+    """Return what was kept if the number comes out of it again, else what is wrong with it."""
     readers = {"correct": _correct, "overlaps": _overlaps, "matches": _matches}
     try:
         kept = readers[per_image](path, metric)
@@ -106,10 +129,7 @@ def _made(path: Path, per_image: PerImage, metric: str, value: float) -> Replica
     again = float(kept.score(np.ones((1, kept.count)))[0])
     if not abs(again - value) <= CLOSE:
         return Refusal(f"{path.name} gives {metric} {again:.6f}, the result says {value:.6f}")
-    values = np.concatenate([kept.score(counts) for counts in samples(kept.count)])
-    if not np.isfinite(values).all():
-        return Refusal(f"{path.name} has too few images: {metric} does not exist on some samples")
-    return Replicates(value, values, kept.images)
+    return kept
 
 
 def _correct(path: Path, metric: str) -> Kept:
