@@ -123,3 +123,11 @@ def test_the_same_test_images_are_known_whatever_was_found(tmp_path):
         keep(tmp_path / name, matches)
         hashes.append(replicates(tmp_path / name, "job", "matches", "box_ap", ap).images)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_without_any_detection_every_sample_has_an_ap_of_zero(tmp_path):
+    truth, _ = random_scenes(0)
+    keep(tmp_path, all_matches(COCO(truth), COCO(), {}))
+    found = replicates(tmp_path, "job", "matches", "box_ap", 0.0)
+    assert isinstance(found, Replicates)
+    assert not found.values.any()
