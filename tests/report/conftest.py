@@ -20,6 +20,13 @@ SEEDS = (0, 1)
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
 
 
+def made_by(job: Job) -> dict[str, str]:
+    """Return size and origin of the job's encoder, as a run notes them; nothing of a file."""
+    while isinstance(job.source, Job):
+        job = job.source
+    return {} if job.source else {"arch": job.recipe.arch, "origin": job.recipe.name}  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class Bench:
     """A planned suite and a store that a test fills by hand."""
@@ -34,7 +41,7 @@ class Bench:
         """Write the job's result.json as the runner would."""
         folder = self.store.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"encoder": {"params": 807_936, "flops": 52_000_000}}
+        facts = {"encoder": {"params": 807_936, "flops": 52_000_000, **made_by(job)}}
         content = {
             "schema": 1,
             "key": job.key,
@@ -156,3 +163,11 @@ def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert trouble == []
+
+
+@pytest.fixture
+def stored(filled: Bench) -> Bench:
+    """Return the filled bench with what a run writes of each job before it starts."""
+    for job in filled.plan.jobs:
+        filled.store.prepare(job, None)
+    return filled

@@ -12,9 +12,10 @@ from mae_bench.core.owner import this_process
 from mae_bench.core.turns import take
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard
+from mae_bench.report.notes import holes
 from mae_bench.report.table import score, signed
-from mae_bench.report.tables import main_tables
 from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.store import sealed
 from mae_bench.suite.suite import Column, Row, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -50,12 +51,11 @@ def test_a_missing_seed_blanks_the_mean_and_shows_n_of_m(three: Any) -> None:
     assert one["why"] == "not run"
 
 
-def test_nothing_run_is_nan_and_never_zero(three: Any, documented: Any) -> None:
+def test_nothing_run_is_nan_and_never_zero(three: Any) -> None:
     frame = long_frame(three.plan, three.store)
     assert frame["value"].isna().all()
     assert set(frame["state"]) == {"not run"}
-    (table,) = main_tables(documented(three)).values()
-    texts = [cell.text for line in table.lines for cell in line[2:6]]
+    texts = [score(one) for one in leaderboard(frame).to_dict("records")]
     assert texts == ["0/2", "0/2", "0/1", "0/1"] * 3
 
 
@@ -164,6 +164,21 @@ def test_a_result_that_cannot_be_believed_never_gets_in(
     one = cell(filled, "MAE", LINEAR)
     assert score(one) == "1/2"
     assert math.isnan(one["mean"])
+
+
+def test_a_number_edited_by_hand_never_gets_in_and_the_table_names_it(filled: Any) -> None:
+    job = filled.jobs("MAE", LINEAR)[0]
+    path = filled.store.dir(job) / "result.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()))))
+    assert cell(filled, "MAE", LINEAR)["mean"] == 61.5
+    path.write_text(path.read_text().replace('"top1": 60.0', '"top1": 99.0'))
+    one = cell(filled, "MAE", LINEAR)
+    assert score(one) == "1/2" and math.isnan(one["delta_supervised"]) and not one["best"]
+    (text,) = holes(long_frame(filled.plan, filled.store))
+    assert text == (
+        "No number for MAE in imagenet_linear (seed 0): interrupted: its result.json is not "
+        "believed: it was changed after it was written"
+    )
 
 
 def test_a_result_of_other_fields_stays_out(bench: Callable[..., Any]) -> None:
@@ -311,12 +326,12 @@ def test_the_two_detectors_are_never_compared(bench: Callable[..., Any]) -> None
     assert board["delta_random"].isna().all() and not board["best"].any()
 
 
-def test_encoder_facts_come_from_the_results(three: Any, documented: Any) -> None:
+def test_encoder_facts_come_from_the_results(three: Any) -> None:
     source = three.jobs("MAE", LINEAR)[0].source
     three.finish(source, {"loss": 0.5})
-    lines = main_tables(documented(three))[""].lines
-    assert [cell.text for cell in lines[0][-3:]] == ["0.81", "0.052", "vit_demo_patch8"]
-    assert [cell.text for cell in lines[2][-3:]] == ["", "", "vit_demo_patch8"]
+    made, unmade = cell(three, "MAE", LINEAR), cell(three, "Rand", LINEAR)
+    assert (made["params"], made["flops"], made["arch"]) == (807_936, 52_000_000, "vit_demo_patch8")
+    assert math.isnan(unmade["params"]) and unmade["arch"] == "vit_demo_patch8"
 
 
 def test_signs_are_shown_and_a_rounded_zero_has_none() -> None:
