@@ -22,7 +22,7 @@ from mae_bench.report.average_precision import read_found
 from mae_bench.report.statistics import Replicates
 
 RESAMPLES = 1000
-"""A bound of an interval is then off by a twelfth of the sd."""
+"""A bound of an interval is then off by a twelfth of the metric's own spread over samples."""
 SEED = 17_031_979
 """Of the samples, the same for every job."""
 BLOCK = 20

@@ -85,13 +85,26 @@ def test_paired_replicates_are_subtracted_one_by_one():
     assert (found.low, found.high) == pytest.approx((1.0, 1.0))
 
 
-def test_p_counts_the_rarer_side_twice_and_is_never_zero():
+def test_p_counts_the_rarer_side_twice():
     none, some = replicates(np.zeros(999)), np.ones(999)
-    assert image_comparison(replicates(some), none).p == 1 / 1000
     some[:10] = -1
     assert image_comparison(replicates(some), none).p == 21 / 1000
     assert image_comparison(none, replicates(some)).p == 21 / 1000
     assert image_comparison(none, none).p == 1.0
+
+
+def test_p_goes_on_where_no_replicate_is_on_the_other_side():
+    quantiles = scipy.stats.norm.ppf((np.arange(1000) + 0.5) / 1000)
+    none = replicates(np.zeros(1000))
+    found = image_comparison(replicates(quantiles + 4), none)
+    assert found.p == pytest.approx(2 * scipy.stats.norm.sf(4), rel=0.05)
+    assert found.p * 300 < 0.05  # it outlives Holm's correction for a large table
+    near = image_comparison(replicates(quantiles + 2), none)
+    assert near.p == pytest.approx(2 * scipy.stats.norm.sf(2), rel=0.05)
+
+
+def test_p_of_replicates_is_never_zero():
+    assert image_comparison(replicates(np.ones(999)), replicates(np.zeros(999))).p == 1e-6
 
 
 def test_other_images_are_never_paired():

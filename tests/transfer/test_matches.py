@@ -7,7 +7,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from mae_bench.report.average_precision import read_found
 from mae_bench.report.per_image import Refusal, Replicates, replicates
-from transfer.detectron2_adapter.matches import MATCHES, match_rows, write_matches
+from transfer.detectron2_adapter.matches import MATCHES, all_matches, write_matches
 
 CATEGORIES = (1, 2, 5, 90)
 SIDE = 200
@@ -46,26 +46,26 @@ def random_scenes(seed, num_images=30, ties="anywhere"):
 
 
 def scored(truth, found):
-    """Return faster-coco-eval's box AP in percent, and the rows that we keep."""
+    """Return faster-coco-eval's box AP in percent, and the matches that we keep."""
     truth = COCO(json.loads(json.dumps(truth)))
     result = truth.loadRes(json.loads(json.dumps(found)))
     evaluation = COCOeval_faster(truth, result, "bbox", print_function=lambda *_: None)
     evaluation.run()
-    return 100 * evaluation.stats[0], match_rows(truth, result, evaluation.ious)
+    return 100 * evaluation.stats[0], all_matches(truth, result, evaluation.ious)
 
 
-def keep(folder, rows):
+def keep(folder, matches):
     (folder / "job").mkdir(parents=True, exist_ok=True)
-    write_matches(folder / "job" / MATCHES, {"bbox": rows})
+    write_matches(folder / "job" / MATCHES, {"bbox": matches})
     table = pq.read_table(folder / "job" / MATCHES)
     return read_found(table, table["image"].unique())
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_matches_give_coco_s_ap_back(tmp_path, seed):
-    ap, rows = scored(*random_scenes(seed))
+    ap, matches = scored(*random_scenes(seed))
     assert 20 < ap < 80
-    found = keep(tmp_path, rows)
+    found = keep(tmp_path, matches)
     assert found.unscored.any()
     assert found.average_precision(np.ones(30)) == pytest.approx(ap, abs=1e-9)
 
@@ -73,10 +73,10 @@ def test_matches_give_coco_s_ap_back(tmp_path, seed):
 def test_only_the_best_hundred_of_a_category_count(tmp_path):
     truth, found = random_scenes(0)
     few = [dict(one, image_id=1, category_id=1, score=one["score"] / 2 + 0.5) for one in found]
-    ap, rows = scored(truth, few)
+    ap, matches = scored(truth, few)
     assert len(few) > 200
-    assert sum(row[3] is not None for row in rows) == 100
-    assert keep(tmp_path, rows).average_precision(np.ones(30)) == pytest.approx(ap, abs=1e-9)
+    assert len(matches.scores) == 100
+    assert keep(tmp_path, matches).average_precision(np.ones(30)) == pytest.approx(ap, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,8 +101,8 @@ def test_images_that_count_twice_are_as_if_they_were_there_twice(tmp_path, seed)
 
 
 def test_a_job_s_matches_are_resampled_and_another_number_is_refused(tmp_path):
-    ap, rows = scored(*random_scenes(0))
-    keep(tmp_path, rows)
+    ap, matches = scored(*random_scenes(0))
+    keep(tmp_path, matches)
     found = replicates(tmp_path, "job", "matches", "box_ap", ap)
     assert isinstance(found, Replicates)
     assert abs(found.values.mean() - ap) < 3
@@ -119,7 +119,15 @@ def test_the_same_test_images_are_known_whatever_was_found(tmp_path):
         if name == "third":
             first = next(one for one in truth["annotations"] if not one["iscrowd"])
             truth["annotations"].remove(first)
-        ap, rows = scored(truth, guesses)
-        keep(tmp_path / name, rows)
+        ap, matches = scored(truth, guesses)
+        keep(tmp_path / name, matches)
         hashes.append(replicates(tmp_path / name, "job", "matches", "box_ap", ap).images)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_without_any_detection_every_sample_has_an_ap_of_zero(tmp_path):
+    truth, _ = random_scenes(0)
+    keep(tmp_path, all_matches(COCO(truth), COCO(), {}))
+    found = replicates(tmp_path, "job", "matches", "box_ap", 0.0)
+    assert isinstance(found, Replicates)
+    assert not found.values.any()
