@@ -10,6 +10,7 @@ from mae_bench.core.recipe import Metric, Resources, require
 from mae_bench.kit.archs import ARCHS, PAPER_ARCHS, Arch
 from mae_bench.kit.work import (
     FLOAT_BYTES,
+    MAE_AUTHORS,
     Cost,
     Work,
     blocks_multiply_adds,
@@ -43,6 +44,7 @@ class MAE(PretrainRecipe):
             hours=42.0,
             gpus=64,
             device="V100",
+            of=MAE_AUTHORS,
             source="42 h on 64 V100 for 800 epochs of ViT-L (facebookresearch/mae, PRETRAIN.md)",
             fields={"epochs": 800},
         ),

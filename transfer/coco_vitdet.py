@@ -42,6 +42,7 @@ class CocoVitDet(DetectionRecipe):
             hours=seconds_per_image * epochs * EPOCH / 3600,
             gpus=64,
             device="A100",
+            of=("Li et al. 2022 (ViTDet), arXiv 2203.16527",),
             source=f"{seconds_per_image} s an image on each of 64 A100 for {arch} "
             "(detectron2, projects/ViTDet)",
         )

@@ -1,17 +1,17 @@
 """What each number costs to reach, so that whoever has few hours can choose an encoder."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from mae_bench.core.registry import OBJECTIVES, TASKS, load
+from mae_bench.core.registry import OBJECTIVES, load
 from mae_bench.kit.work import Cost
 from mae_bench.report.leaderboard import GROUP
+from mae_bench.report.rows import OF_COLUMN
 from mae_bench.report.table import Cell, Table
 
-COLUMN = ["task", "variant", "metric"]
 COLUMNS = (
     "kind",
     "row",
@@ -68,38 +68,26 @@ class Standing:
 
 
 def efficiency(
-    frame: pd.DataFrame, board: pd.DataFrame, published: pd.DataFrame | None = None
+    frame: pd.DataFrame, board: pd.DataFrame, others: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return one line for each number of the board, and of `published`, with what it costs.
+    """Return one line for each number of the board, and of others, with what it cost.
 
-    Columns: kind ("ours" or "published"), the cell's own; pretraining_gpu_hours (of all that made
-    the weights), transfer_gpu_hours and total_gpu_hours, NaN where not known; pretraining_device
-    and device, the kinds on which more than a negligible part was spent; hours_from (measured, a
-    source, or why they are not known); front (nothing in the column on that kind of
-    device is as good for less); relative_cost (the total, divided by that of the cheapest row
-    that reaches at least as much) and cheapest (that row).
+    Columns: kind, row and the column's own; pretraining_gpu_hours (of all that made the weights),
+    transfer_gpu_hours and total_gpu_hours, NaN where not known; pretraining_device and device, the
+    kinds on which more than a negligible part was spent; hours_from (measured, a source, or why
+    they are not known); front (nothing in the column on that kind of device is as good for less);
+    relative_cost (the total, divided by that of the cheapest row that reaches at least as much) and
+    cheapest (that row).
 
-    `published` has the columns row, arch, origin, epochs, task, variant, metric, mean.
+    `others` has the columns kind, row, arch, origin, epochs, task, variant, metric,
+    mean and source.
     """
-    hours: dict[Any, dict[str, Any]] = {}
-    for key, group in frame.groupby(GROUP, sort=False):
-        hours[key] = _hours(group)
-    records = []
-    for line in board.dropna(subset="mean").to_dict("records"):
-        records.append({"kind": "ours", **line, **hours[tuple(line[name] for name in GROUP)]})
-    if published is not None:
-        about = board.drop_duplicates(COLUMN).set_index(COLUMN)
-        names = ["title", "unit", "digits", "higher_is_better"]
-        params: dict[Any, float] = dict(zip(board["arch"], board["params"], strict=True))
-        for line in published.to_dict("records"):
-            shown = about.loc[tuple(line[name] for name in COLUMN), names].to_dict()
-            shown["params"] = params.get(line["arch"])
-            records.append({"kind": "published", **line, **shown, **_published_hours(line)})
+    records = [*_ours(frame, board), *([] if others is None else _of_others(others, board))]
     lines = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     lines = lines.astype(dict.fromkeys(NUMBERS, float))
-    groups = lines.dropna(subset="total_gpu_hours").groupby([*COLUMN, "device"], sort=False)
+    known = lines.dropna(subset="total_gpu_hours")
     standing: dict[Any, Standing] = {}
-    for _, group in groups:
+    for _, group in known.groupby([*OF_COLUMN, "device"], sort=False):
         standing |= _standings(group)
     alone = Standing(False, float("nan"), "")
     for name in ("front", "relative_cost", "cheapest"):
@@ -107,12 +95,12 @@ def efficiency(
     return lines
 
 
-def efficiency_table(lines: pd.DataFrame) -> Table:
-    """Return the lines as a table, column by column, those on the front bold."""
-    shown = []
-    for _, group in lines.groupby(COLUMN, sort=False):
-        for one in group.to_dict("records"):
-            shown.append(tuple(_cells(one)))
+def efficiency_table(lines: pd.DataFrame) -> Table | None:
+    """Return the lines of `efficiency` as a table, those on the front marked.
+
+    Lines without a total are left out; None if that is all of them.
+    """
+    known = lines.dropna(subset="total_gpu_hours")
     headings = (
         "Column",
         "Encoder",
@@ -125,7 +113,8 @@ def efficiency_table(lines: pd.DataFrame) -> Table:
         "Device",
         "Hours",
     )
-    return Table(headings, tuple(shown), "llrrrrrlll")
+    shown = tuple(tuple(_cells(one)) for one in known.to_dict("records"))
+    return Table(headings, shown, "llrrrrrlll") if shown else None
 
 
 def hours_text(hours: float) -> str:
@@ -137,18 +126,40 @@ def hours_text(hours: float) -> str:
 
 def _cells(one: Mapping[Hashable, Any]) -> Iterator[Cell]:
     """Yield the cells of one line."""
-    heading = " ".join(filter(None, (one["title"], one["variant"])))
-    yield Cell(heading)
+    yield Cell(", ".join(filter(None, (one["title"], one["variant"]))))
     yield Cell(str(one["row"]))
     number = f"{one['mean']:.{int(one['digits'])}f} {one['unit']}".strip()
-    yield Cell(number, bool(one["front"]))
+    yield Cell(number, best=bool(one["front"]))
     for name in ("pretraining_gpu_hours", "transfer_gpu_hours", "total_gpu_hours"):
         yield Cell(hours_text(one[name]))
-    known = not pd.isna(one["relative_cost"])
-    yield Cell(f"{one['relative_cost']:.3g}" if known else "")
+    relative = one["relative_cost"]
+    yield Cell("" if pd.isna(relative) else f"{relative:.3g}")
     yield Cell("on the front" if one["front"] else str(one["cheapest"]))
     yield Cell(str(one["device"]))
     yield Cell(str(one["hours_from"]))
+
+
+def _ours(frame: pd.DataFrame, board: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield our numbers with their hours."""
+    jobs = dict(iter(frame.groupby(GROUP, sort=False)))
+    for line in board.dropna(subset="mean").to_dict("records"):
+        cost = _hours(jobs[tuple(line[name] for name in GROUP)])
+        yield {"kind": "ours", **{str(name): value for name, value in line.items()}, **cost}
+
+
+def _of_others(others: pd.DataFrame, board: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of others with what was published about their hours."""
+    names = ["title", "unit", "digits", "higher_is_better"]
+    columns = {
+        tuple(line[name] for name in OF_COLUMN): {name: line[name] for name in names}
+        for line in board.to_dict("records")
+    }
+    params = dict(zip(board["arch"], board["params"], strict=True))
+    for line in others.to_dict("records"):
+        column = columns[tuple(line[name] for name in OF_COLUMN)]
+        size = {"params": params.get(line["arch"])}
+        own = {str(name): value for name, value in line.items()}
+        yield {**own, **column, **size, **_published_hours(line)}
 
 
 def _hours(group: pd.DataFrame) -> dict[str, Any]:
@@ -187,37 +198,41 @@ def _main_devices(group: pd.DataFrame) -> list[str]:
 
 def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Return what was published about the hours behind a published number."""
-    origin, arch, epochs = str(line["origin"]), str(line["arch"]), line["epochs"]
-    made = _published_cost(origin, arch, {"epochs": epochs}) if origin in OBJECTIVES else None
-    transfer = _published_cost(str(line["task"]), arch, {})
+    epochs, made = line["epochs"], None
+    if line["origin"] in OBJECTIVES and epochs:
+        made = _published_cost(str(line["origin"]), line, {"epochs": epochs})
+    transfer = _published_cost(str(line["task"]), line, {})
     costs = [cost for cost in (made, transfer) if cost is not None]
     hours = [cost.hours * cost.gpus if cost else float("nan") for cost in (made, transfer)]
     if epochs == 0:
         hours[0] = 0.0
-    one_kind = len({cost.device for cost in costs}) == 1
+    devices = sorted({cost.device for cost in costs})
     return {
         "pretraining_gpu_hours": hours[0],
         "transfer_gpu_hours": hours[1],
-        "total_gpu_hours": sum(hours) if one_kind else float("nan"),
+        "total_gpu_hours": sum(hours) if len(devices) == 1 else float("nan"),
         "pretraining_device": made.device if made else "",
-        "device": " + ".join(sorted({cost.device for cost in costs})),
+        "device": " + ".join(devices),
         "hours_from": "; ".join(cost.source for cost in costs) or "not published",
     }
 
 
-def _published_cost(recipe: str, arch: str, fields: Mapping[str, Any]) -> Cost | None:
+def _published_cost(
+    recipe: str, line: Mapping[Hashable, Any], fields: Mapping[str, Any]
+) -> Cost | None:
     """Return what was published about the time of that recipe with those fields; None if nothing.
 
     Fields that a cost does not name are as in the recipe's published values.
     """
-    assert recipe in OBJECTIVES | TASKS
     cls = load(recipe)
-    for cost in getattr(cls, "published_costs", ()):
-        if cost.arch != arch:
+    costs: Sequence[Cost] = getattr(cls, "published_costs", ())
+    for cost in costs:
+        if cost.arch != line["arch"] or cost.origin != line["origin"]:
             continue
-        usual = cls.published(arch, recipe)
-        if all(cost.fields.get(n, getattr(usual, n, None)) == v for n, v in fields.items()):
-            return cost  # type: ignore[no-any-return]
+        usual = cls.published(cost.arch, cost.origin)
+        same = all(cost.fields.get(n, getattr(usual, n, None)) == v for n, v in fields.items())
+        if same and line["source"] in cost.of:
+            return cost
     return None
 
 

@@ -1,13 +1,13 @@
 """Every column as bars with intervals, one for each row."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mae_bench.report.figures.columns import MOST_PANELS, columns, heading, readable
+from mae_bench.report.figures.columns import columns, heading, readable, sheets
 from mae_bench.report.figures.figure import Figure
 from mae_bench.report.figures.style import (
     GREY,
@@ -32,7 +32,7 @@ BAR, AROUND = 0.21, 0.72
 CLOSE = 0.25
 """Values that differ by less than this share of the largest are drawn without their zero."""
 CAPTION = (
-    "Each row's numbers. Dark lines are 95 % intervals; hollow diamonds are the published numbers "
+    "Each row's numbers. Dark lines are 95 % intervals; grey strokes are the published numbers "
     "of the same encoder. Points instead of bars stand on an axis that does not start at 0."
 )
 DATA = [
@@ -57,57 +57,37 @@ def bars(board: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list[F
     shown = list(columns(readable(board)))
     if "published" not in board:
         shown = [group.assign(published=float("nan")) for group in shown]
-    made = []
-    for first in range(0, len(shown), MOST_PANELS):
-        name = NAME + (f"-{first // MOST_PANELS + 1}" if first else "")
-        made.append(_figure(shown[first : first + MOST_PANELS], looks, folder / name))
-    return made
+    return [_figure(part, looks, folder / name) for name, part in sheets(NAME, shown).items()]
 
 
 def _figure(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path) -> Figure:
-    """Draw one figure."""
-    high = BAR * max(map(len, shown)) + AROUND
-    rows = {label(str(row)) for group in shown for row in group["row"]}
+    """Draw one figure; the rows have the same places in all panels."""
+    data = pd.concat(shown)
+    rows = [row for row in looks if row in set(data["row"])]
+    high = BAR * len(rows) + AROUND
     with sheet(high * -(-len(shown) // WIDE)) as figure:
-        longest = max(text_size(figure, row, 8)[0] for row in rows) / figure.dpi
-        grid = panels(figure, len(shown), Room(WIDE, high, longest + 0.15, 0.42))
-        for axes, group in zip(grid, shown, strict=True):
-            _panel(axes, group, looks)
-        files = write(figure, stem, pd.concat(shown)[DATA])
+        names = [label(row) for row in rows]
+        longest = max(text_size(figure, name, 8)[0] for name in names) / figure.dpi
+        grid = panels(figure, len(shown), Room(WIDE, high, 0.15, longest, 0.42))
+        for place, (axes, group) in enumerate(zip(grid, shown, strict=True)):
+            _panel(axes, group, rows, looks)
+            axes.set_yticks(range(len(rows)), [] if place % WIDE else names)
+        files = write(figure, stem, data[DATA])
     return Figure(stem.name, CAPTION, files)
 
 
-def _panel(axes: "Axes", group: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+def _panel(
+    axes: "Axes", group: pd.DataFrame, rows: Sequence[str], looks: Mapping[str, Look]
+) -> None:
     """Draw one column, the first row at the top."""
     start, end = _ends(group)
-    for place, one in enumerate(group.to_dict("records")):
-        look = looks[str(one["row"])]
-        if start == 0.0:
-            axes.barh(
-                place,
-                one["mean"],
-                0.68,
-                color=look.colour,
-                hatch=look.hatch,
-                edgecolor="white",
-                lw=0,
-            )
-        else:
-            axes.hlines(place, start, one["mean"], color=look.colour, lw=1)
-            axes.plot(one["mean"], place, look.marker, color=look.colour, ms=5.5)
-        if not pd.isna(one["low"]):
-            axes.hlines(place, one["low"], one["high"], color=INK, lw=1.3)
-        if not pd.isna(one["published"]):
-            axes.plot(
-                one["published"], place, "D", color=GREY, markerfacecolor="white", ms=4.5, zorder=5
-            )
-        text = f"{one['mean']:.{int(one['digits'])}f}"
-        right = max(v for v in (one["mean"], one["high"], one["published"]) if not pd.isna(v))
-        axes.annotate(
-            text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
-    axes.set_yticks(range(len(group)), [label(str(row)) for row in group["row"]])
-    axes.set_ylim(len(group) - 0.4, -0.6)
+    group = group.assign(place=[rows.index(str(row)) for row in group["row"]])
+    for one in group.to_dict("records"):
+        _bar(axes, one, looks[str(one["row"])], start)
+    sure, theirs = group.dropna(subset="low"), group.dropna(subset="published")
+    axes.hlines(sure["place"], sure["low"], sure["high"], color=INK, lw=1.3)
+    axes.plot(theirs["published"], theirs["place"], "|", color=GREY, ms=12, mew=1.6, zorder=5)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(start, end)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -116,6 +96,21 @@ def _panel(axes: "Axes", group: pd.DataFrame, looks: Mapping[str, Look]) -> None
     axes.set_title(heading(group))
     if start != 0.0:
         axes.set_xlabel(f"the axis starts at {number(start)}", fontsize=7, labelpad=1)
+
+
+def _bar(axes: "Axes", one: Mapping[Hashable, Any], look: Look, start: float) -> None:
+    """Draw one number as a bar from 0, or as a point, and write it behind all of its marks."""
+    place = one["place"]
+    if start == 0.0:
+        axes.barh(place, one["mean"], 0.68, color=look.colour)
+    else:
+        axes.plot([start, one["mean"]], [place, place], color=look.colour, lw=1)
+        axes.plot(one["mean"], place, look.marker, color=look.colour, ms=5.5)
+    right = max(v for v in (one["mean"], one["high"], one["published"]) if not pd.isna(v))
+    text = f"{one['mean']:.{int(one['digits'])}f}"
+    axes.annotate(
+        text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=7.5
+    )
 
 
 def _ends(group: pd.DataFrame) -> tuple[float, float]:

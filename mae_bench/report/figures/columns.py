@@ -1,18 +1,18 @@
 """Columns of a leaderboard as panels of figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
 from mae_bench.core.recipe import Curve
 from mae_bench.core.registry import load
+from mae_bench.report.rows import OF_COLUMN
 from mae_bench.suite.wording import one_line
 
-COLUMN = ["task", "variant", "metric"]
 MOST_ROWS = 40
 """Rows that one figure shows: with more it cannot be read."""
-MOST_PANELS = 12
-"""Panels of one figure; the next go into another one."""
+MOST_PANELS, MOST_NUMBERS = 12, 60
+"""Of one figure; the rest goes into another one. Two panels stay together whatever they hold."""
 
 
 def curve_of(task: str) -> Curve | None:
@@ -23,10 +23,27 @@ def curve_of(task: str) -> Curve | None:
 
 def columns(lines: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the lines with a number of each column; what is a point of a curve is drawn there."""
-    for _, group in lines.dropna(subset="mean").groupby(COLUMN, sort=False):
+    for _, group in lines.dropna(subset="mean").groupby(OF_COLUMN, sort=False):
         curve = curve_of(str(group["task"].iloc[0]))
         if curve is None or group["metric"].iloc[0] not in dict(curve.points):
             yield group
+
+
+def sheets(name: str, groups: Iterable[pd.DataFrame]) -> dict[str, list[pd.DataFrame]]:
+    """Return file name -> its columns: one figure of that name, further ones numbered."""
+    found: list[list[pd.DataFrame]] = []
+    for group in groups:
+        last = found[-1] if found else []
+        full = len(last) == MOST_PANELS or sum(map(_named, [*last, group])) > MOST_NUMBERS
+        if not found or (full and len(last) >= 2):
+            found.append([])
+        found[-1].append(group)
+    return {name + (f"-{place + 1}" if place else ""): part for place, part in enumerate(found)}
+
+
+def _named(group: pd.DataFrame) -> int:
+    """Return how many numbers of a column are ours: others' have no name or text in a figure."""
+    return int((group["kind"] == "ours").sum()) if "kind" in group else len(group)
 
 
 def heading(group: pd.DataFrame) -> str:
@@ -46,9 +63,12 @@ def best_first(group: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines of so many rows as a figure can show: those best placed in any column."""
-    places = lines.dropna(subset="mean").assign(place=0)
+    """Return the lines of so many rows as a figure can show: ours, those best placed in any column
+    first, and then others'.
+    """
+    places = lines.dropna(subset="mean")
     signed = places["mean"].where(places["higher_is_better"].astype(bool), -places["mean"])
-    places["place"] = signed.groupby([places[name] for name in COLUMN]).rank(ascending=False)
-    best = places.groupby("row", sort=False)["place"].min().sort_values(kind="stable")
+    ranks = signed.groupby([places[name] for name in OF_COLUMN]).rank(ascending=False)
+    theirs = 1e9 * (places["kind"] != "ours") if "kind" in places else 0.0
+    best = (ranks + theirs).groupby(places["row"], sort=False).min().sort_values(kind="stable")
     return lines[lines["row"].isin(best.index[:MOST_ROWS])]

@@ -9,7 +9,7 @@ import pandas as pd
 from mae_bench.core.recipe import Curve
 from mae_bench.report.figures.columns import curve_of, readable
 from mae_bench.report.figures.figure import Figure
-from mae_bench.report.figures.labels import Point, name_points
+from mae_bench.report.figures.labels import Point, name_ends
 from mae_bench.report.figures.style import (
     PUBLISHED,
     Look,
@@ -48,7 +48,7 @@ def curves(lines: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list
             for axes, (curve, group) in zip(grid, shown, strict=True)
         ]
         for axes, those in zip(grid, points, strict=True):
-            name_points(axes, those)
+            name_ends(axes, those, -0.3)
         data = pd.concat([group for _, group in shown])[DATA]
         files = write(figure, folder / NAME, data)
     titles = ", ".join(dict.fromkeys(curve.title for curve, _ in shown))
@@ -66,15 +66,19 @@ def _panel(
     for row, those in group.groupby("row", sort=False):
         look = looks.get(str(row), PUBLISHED)
         line = those.assign(at=those["metric"].map(places)).sort_values("at")
-        face = look.colour if row in looks else "white"
+        ours = row in looks
         axes.plot(
-            line["at"], line["mean"], color=look.colour, ls=look.line, marker=look.marker, mfc=face
+            line["at"],
+            line["mean"],
+            color=look.colour,
+            ls=look.line if ours else "",
+            marker=look.marker,
+            mfc=look.colour if ours else "white",
         )
         axes.vlines(line["at"], line["low"], line["high"], color=look.colour, lw=1)
         last = line.iloc[-1]
         ends.append(Point(last["at"], last["mean"], label(str(row)), look.colour))
     axes.set_xticks(range(len(places)), [dict(curve.points)[name] for name in places])
-    axes.set_xlim(-0.3, len(places) - 1 + max(0.3, 0.22 * len(places)))
     axes.set_xlabel(curve.along)
     unit = str(group["unit"].iloc[0])
     axes.set_title(_title(curve, group) + (f" ({unit})" if unit else ""))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mae_bench.report.figures.style import text_size
@@ -14,6 +15,8 @@ SIZE = 7.5
 """Points of a letter."""
 RADIUS = 4.0
 """Points from the middle of a marker to its edge."""
+NAMES = 1.6
+"""Inches right of lines, for their names."""
 STEPS = (2.0, 9.0, 17.0)
 """Points between marker and name that are tried, nearest first."""
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -88,6 +91,61 @@ def name_points(axes: "Axes", points: Sequence[Point], strokes: Sequence[Stroke]
             color=point.colour,
         )
     return nameless
+
+
+def name_ends(axes: "Axes", points: Sequence[Point], start: float) -> None:
+    """Write the names of lines right of them, one below the other, joined to their last points.
+
+    The horizontal axis goes from `start` to where the names end.
+    """
+    frame = axes.bbox
+    share = NAMES * _figure(axes).dpi / frame.width
+    end = max(point.x for point in points)
+    axes.set_xlim(start, end + (end - start) * share / (1 - share))
+    high = text_size(_figure(axes), "X", SIZE)[1] * 1.5
+    across = axes.transData.transform
+    x = max(float(across((point.x, point.y))[0]) for point in points) + 14
+    ordered = sorted(points, key=lambda point: -float(across((point.x, point.y))[1]))
+    wanted = [float(across((point.x, point.y))[1]) for point in ordered]
+    for point, y in zip(
+        ordered, _apart(wanted, high, (frame.y0 + high / 2, frame.y1)), strict=True
+    ):
+        axes.annotate(
+            point.text,
+            (point.x, point.y),
+            (x, y),
+            textcoords="figure pixels",
+            va="center",
+            fontsize=SIZE,
+            color=point.colour,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": point.colour,
+                "lw": 0.5,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def _apart(wanted: Sequence[float], high: float, room: tuple[float, float]) -> list[float]:
+    """Return falling heights as near to the wanted ones as can be, each `high` below the last.
+
+    Those that are too close share the places around their mean; what would leave the room is
+    pushed back into it.
+    """
+    blocks: list[list[float]] = []
+    for place, y in enumerate(wanted):
+        blocks.append([y + place * high])
+        while len(blocks) > 1 and fmean(blocks[-2]) < fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    means = [fmean(block) for block in blocks for _ in block]
+    heights = [min(mean, room[1]) - place * high for place, mean in enumerate(means)]
+    floor = room[0]
+    for place in reversed(range(len(heights))):
+        heights[place] = max(heights[place], floor)
+        floor = heights[place] + high
+    return heights
 
 
 def _marker(axes: "Axes", point: Point, pixel: float) -> Box:

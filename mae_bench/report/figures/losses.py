@@ -11,7 +11,7 @@ from mae_bench.core.job import Job
 from mae_bench.core.registry import OBJECTIVES
 from mae_bench.kit.loss_figure import LOG_ABOVE, read_run
 from mae_bench.report.figures.figure import Figure
-from mae_bench.report.figures.labels import Point, name_points
+from mae_bench.report.figures.labels import Point, name_ends
 from mae_bench.report.figures.style import Look, Room, label, number, panels, sheet, write
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.store import Store
@@ -58,7 +58,7 @@ def losses(plan: Plan, store: Store, looks: Mapping[str, Look], folder: Path) ->
         ]
         grid[-1].set_xlabel("epoch")
         for axes, those in zip(grid, points, strict=True):
-            name_points(axes, those)
+            name_ends(axes, those, 0.0)
         data = pd.concat([_data(line) for lines in shown.values() for line in lines])
         return [Figure(NAME, CAPTION, write(figure, folder / NAME, data))]
 
@@ -110,8 +110,6 @@ def _panel(
     if min(every) > 0 and max(every) / min(every) > LOG_ABOVE:
         axes.set_yscale("log")
     axes.set_title(f"{objective}: training loss")
-    last = max(line.epochs[-1] for line in lines)
-    axes.set_xlim(0, last * 1.22)
     axes.locator_params(axis="x", nbins=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: number(value))

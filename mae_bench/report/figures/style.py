@@ -1,6 +1,7 @@
 """How every figure looks: sizes, fonts, and a colour and shape for each row."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,6 @@ LINES: tuple[Any, ...] = (
     (0, (6, 2, 1, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 LONGEST = 26
 """Characters of a label."""
 RULES: dict[str, Any] = {
@@ -53,7 +53,6 @@ RULES: dict[str, Any] = {
     "axes.grid": True,
     "grid.color": SOFT,
     "grid.linewidth": 0.7,
-    "hatch.linewidth": 0.6,
     "xtick.color": INK,
     "ytick.color": INK,
     "text.color": INK,
@@ -78,7 +77,6 @@ class Look:
     colour: str
     marker: str
     line: Any
-    hatch: str
 
 
 @dataclass(frozen=True)
@@ -91,14 +89,18 @@ class Room:
     """Of one panel with its title and axis."""
     left: float = 0.55
     """For the numbers or names of the vertical axis."""
+    margin: float = 0.0
+    """Left of all panels, for names that those of a row share."""
     bottom: float = 0.33
     """For the numbers of the horizontal axis."""
 
 
 TOP, RIGHT = 0.3, 0.1
 """Inches for a panel's title, and to the panel beside it."""
-PUBLISHED = Look(GREY, "o", (0, (1, 2)), "")
+PUBLISHED = Look(GREY, "o", (0, (1, 2)))
 """Of what others published: grey and hollow."""
+INDENTATION = re.compile(rb"\n +")
+"""A tenth of an svg."""
 
 
 def looks(rows: Sequence[tuple[str, str]]) -> dict[str, Look]:
@@ -114,7 +116,6 @@ def looks(rows: Sequence[tuple[str, str]]) -> dict[str, Look]:
             colour,
             MARKERS[turn % len(MARKERS)],
             LINES[turn % len(LINES)],
-            HATCHES[turn % len(HATCHES)],
         )
     return found
 
@@ -154,12 +155,15 @@ def panels(figure: "Figure", count: int, room: Room) -> list["Axes"]:
 
     Their places are computed here, since matplotlib's own layouts draw everything five times.
     """
-    wide, high = WIDTH / room.wide, room.high
+    wide, high = (WIDTH - room.margin) / room.wide, room.high
     height = figure.get_figheight()
     made = []
     for place in range(count):
         row, column = divmod(place, room.wide)
-        left, bottom = column * wide + room.left, height - (row + 1) * high + room.bottom
+        left, bottom = (
+            room.margin + column * wide + room.left,
+            height - (row + 1) * high + room.bottom,
+        )
         size = wide - room.left - RIGHT, high - room.bottom - TOP
         made.append(
             figure.add_axes((left / WIDTH, bottom / height, size[0] / WIDTH, size[1] / height))
@@ -193,6 +197,8 @@ def write(figure: "Figure", stem: Path, data: pd.DataFrame) -> tuple[Path, ...]:
         stream = io.BytesIO()
         figure.savefig(stream, format=kind, metadata=about)
         path = stem.with_name(f"{stem.name}.{kind}")
-        update_bytes(path, stream.getvalue())
+        update_bytes(
+            path, INDENTATION.sub(b"\n", stream.getvalue()) if kind == "svg" else stream.getvalue()
+        )
         paths.append(path)
     return (*paths, write_data(stem.with_name(f"{stem.name}.csv"), data))

@@ -10,8 +10,8 @@ from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.words import (
     Line,
     billions,
-    millions,
     measure,
+    millions,
     plural,
     whole,
 )
@@ -28,12 +28,13 @@ class Fact:
     title: str
     text: Callable[[float], str] | None = None
     """How its number is written; None for a text."""
+    unit: str = ""
 
 
 FACTS = (
     Fact("epochs", "Epochs", whole),
-    Fact("params", "Parameters (M)", millions),
-    Fact("flops", "FLOPs (G)", billions),
+    Fact("params", "Parameters", millions, "millions"),
+    Fact("flops", "FLOPs", billions, "billions"),
     Fact("arch", "Architecture"),
     Fact("source", "Recipe or source"),
 )
@@ -83,7 +84,7 @@ def main_table(board: Board) -> Html:
         inner,
         class_="box",
         role="region",
-        aria_label="Leaderboard",
+        aria_label="Table: every encoder in every task",
         tabindex=0,
         id="board-box",
     )
@@ -92,7 +93,8 @@ def main_table(board: Board) -> Html:
 def _head(board: Board) -> Html:
     """Return the headings: tasks above, metrics beneath, each with a button that sorts."""
     above = [element("td", class_="first")]
-    beneath = [_sorter("row", "Encoder", "text", scope="col", class_="first")]
+    title = element("span", "Encoder")
+    beneath = [_sorter("row", title, "text", scope="col", class_="first")]
     place = 0
     for task, columns in board.tasks():
         group = element(
@@ -106,7 +108,8 @@ def _head(board: Board) -> Html:
     for fact in FACTS:
         kind = "number" if fact.text else "text"
         classes = f"c{place} {'n' if fact.text else ''}".strip()
-        beneath.append(_sorter(fact.id, fact.title, kind, scope="col", class_=classes))
+        title = joined([element("span", fact.title), element("small", fact.unit)])
+        beneath.append(_sorter(fact.id, title, kind, scope="col", class_=classes))
         place += 1
     return element("thead", element("tr", *above), element("tr", *beneath))
 
@@ -126,10 +129,9 @@ def _metric_heading(column: Line, task: str, place: int) -> Html:
     )
 
 
-def _sorter(name: str, label: str, kind: str, /, **attributes: str) -> Html:
+def _sorter(name: str, label: Html, kind: str, /, **attributes: str) -> Html:
     """Return a heading whose button sorts: number (most first), less (least first) or text."""
-    title = label if isinstance(label, Html) else element("span", label)
-    button = element("button", title, type="button")
+    button = element("button", label, type="button")
     return element("th", button, data_id=name, data_sort=kind, **attributes)
 
 

@@ -15,14 +15,20 @@ from mae_bench.report.page.details import row_details
 from mae_bench.report.page.differences import baseline_table, published_table
 from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.sections import (
+    agreement_table,
     efficiency_table,
     figures,
     job_table,
-    records_table,
     sentences,
 )
 from mae_bench.report.page.words import hours, plural
 
+READING = (
+    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction over "
+    "the column); none is marked where that would be all. How each interval is found, and what it "
+    "does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, counted by "
+    "fvcore. A name leads to all that is known of its row, a number to its job."
+)
 LEGEND = (
     ("58.0 [57.2, 58.8]", "mean over seeds and its 95 % interval; point at it for its basis"),
     ("● 58.0", "the best of its architecture, and all that cannot be told apart from it"),
@@ -65,19 +71,19 @@ def _parts(
     document: Mapping[str, Any], board: Board, folder: Path
 ) -> list[tuple[str, str, tuple[Html, ...]]]:
     """Return anchor, title and content of each section that has any."""
-    jobs = document.get("jobs", [])
+    jobs = document["jobs"]
     found: list[tuple[str, str, tuple[Html | None, ...]]] = [
-        ("table", "Leaderboard", (controls(board), main_table(board), _legend(), _explanation(document))),
-        ("notes", "In words", (sentences(document.get("notes", [])),)),
+        ("table", "Leaderboard", (controls(board), main_table(board), _legend())),
+        ("notes", "In words", (sentences(document["notes"]),)),
         ("published", "Beside the published numbers", (published_table(board),)),
         ("differences", "Differences to the baselines", _differences(board)),
-        ("costs", "What each number costs", (efficiency_table(document.get("efficiency", [])),)),
+        ("costs", "What each number costs", (efficiency_table(document["efficiency"]),)),
         (
             "agreement",
             "Do the columns rank alike?",
-            (records_table("Rank agreement", document.get("rank_agreement", [])),),
+            (agreement_table(document["rank_agreement"], board.columns),),
         ),
-        ("figures", "Figures", (figures(document.get("figures", []), folder),)),
+        ("figures", "Figures", (figures(document["figures"], folder),)),
         ("jobs", "Jobs", (job_table(jobs),)),
         ("details", "Every row in detail", (row_details(board, jobs),)),
     ]
@@ -102,20 +108,15 @@ def _section(name: str, title: str, *content: Html) -> Html:
 
 
 def _legend() -> Html:
-    """Return what the signs of the main table mean."""
+    """Return what the signs of the main table mean, and how it is read."""
     pairs = [element("div", element("dt", sign), element("dd", text)) for sign, text in LEGEND]
-    return element("dl", *pairs, class_="legend")
-
-
-def _explanation(document: Mapping[str, Any]) -> Html:
-    """Return how the numbers were had."""
-    return element("p", document["explanation"], class_="read")
+    return joined([element("dl", *pairs, class_="legend"), element("p", READING, class_="read")])
 
 
 def _summary(document: Mapping[str, Any], board: Board) -> str:
     """Return in one line how much is in the tables."""
     ours = sum(row["kind"] == "ours" for row in board.rows)
-    jobs = document.get("jobs", [])
+    jobs = document["jobs"]
     done = [job for job in jobs if job["state"] == "done"]
     spent = sum(job["gpu_hours"] or 0.0 for job in done)
     parts = [plural(ours, "encoder")]

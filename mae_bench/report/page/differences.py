@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from mae_bench.report.page.board import Board, task_of
+from mae_bench.report.page.board import Board
 from mae_bench.report.page.markup import Html, element, heading, joined, said, table
 from mae_bench.report.page.words import (
     ARROWS,
@@ -25,7 +25,9 @@ def baseline_table(board: Board) -> Html | None:
     """Return each metric's differences to the baselines, None where there are none."""
     bodies = []
     for column in board.columns:
-        cells = [cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))]
+        cells = [
+            cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))
+        ]
         lines = [cell for cell in cells if any(cell.get(name) is not None for name in BASELINES)]
         if lines:
             bodies.append(_of_column(column, lines))
@@ -68,7 +70,7 @@ def _plot_heading(origin: str) -> Html:
 def _of_column(column: Line, cells: list[Line]) -> Html:
     """Return a metric's lines under its name; a column of plots has one scale."""
     arrow = element("span", ARROWS[column["higher_is_better"]], class_="way", aria_hidden="true")
-    name = joined([titled(column), arrow, element("small", task_of(column))], " ")
+    name = joined([titled(column), arrow, element("small", column["task"])], " ")
     title = element("tr", element("th", name, colspan=6, scope="rowgroup"), class_="band")
     scales = {name: _reach(cells, name) for name in BASELINES}
     return element("tbody", title, *(_line(cell, scales) for cell in cells))
@@ -110,13 +112,12 @@ def _plot(cell: Line, name: str, scale: float) -> str:
         return ""
     middle, room = WIDTH / 2, WIDTH / 2 - RADIUS - 1
     parts = [element("line", x1=f"{middle:g}", x2=f"{middle:g}", y1=0, y2=HEIGHT, class_="zero")]
-    sure = low is not None and high is not None
-    if sure:
+    kind = "dot"
+    if low is not None and high is not None:
         ends = [f"{middle + end / scale * room:.1f}" for end in (low, high)]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=HEIGHT / 2, y2=HEIGHT / 2))
-    told = sure and (low > 0 or high < 0)
+        kind = "dot told" if low > 0 or high < 0 else "dot"
     place = f"{middle + value / scale * room:.1f}"
-    kind = "dot told" if told else "dot"
     parts.append(element("circle", cx=place, cy=HEIGHT / 2, r=RADIUS, class_=kind))
     return element("svg", *parts, class_="plot", width=WIDTH, height=HEIGHT, aria_hidden="true")
 
@@ -126,7 +127,7 @@ def _published_line(column: Line, cell: Line) -> Html:
     digits = cell["digits"]
     agreement = cell.get("agreement") or ""
     sign = element("b", SIGNS.get(agreement, ""), aria_hidden="true")
-    name = joined([titled(column), element("small", task_of(column))])
+    name = joined([titled(column), element("small", column["task"])])
     source = "; ".join(filter(None, (cell.get("published_by"), cell.get("published_note"))))
     return element(
         "tr",

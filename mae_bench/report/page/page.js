@@ -114,7 +114,7 @@ function writeAddress() {
 
 function readAddress() {
   const text = location.hash.slice(1);
-  if (text && !text.includes("=")) return openTarget(decodeURIComponent(text), false);
+  if (text && !text.includes("=")) return openTarget(text, false);
   const found = new URLSearchParams(text);
   view.words = found.get("words") ?? "";
   const wanted = found.get("sort");
@@ -157,7 +157,7 @@ function openTarget(name, inView = true) {
   dialog.setAttribute("aria-labelledby", `${section.id}-name`);
   if (!dialog.open) dialog.showModal();
   if (target !== section) {
-    target.open = true;
+    target.open = true; // a job
     target.scrollIntoView();
     target.querySelector("summary").focus();
   } else dialog.scrollTop = 0;
