@@ -121,6 +121,14 @@ def filled(three: Bench) -> Bench:
     return three
 
 
+@pytest.fixture
+def stored(filled: Bench) -> Bench:
+    """Return the filled bench with what a run writes of each job before it starts."""
+    for job in filled.plan.jobs:
+        filled.store.prepare(job, None)
+    return filled
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Return Debian's browser without a window."""
@@ -163,11 +171,3 @@ def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert trouble == []
-
-
-@pytest.fixture
-def stored(filled: Bench) -> Bench:
-    """Return the filled bench with what a run writes of each job before it starts."""
-    for job in filled.plan.jobs:
-        filled.store.prepare(job, None)
-    return filled
