@@ -23,7 +23,7 @@ MEMORY = "tables"
 """Folder in the store: what each folder of tables was made from."""
 FRONT_PAGE = "README.md"
 """Beside the folders of all suites' tables."""
-CODE = Path(__file__).parents[1]
+CODE = [Path(__file__).parents[2] / name for name in ("mae_bench", "pretrain", "transfer")]
 DECIDING = (".py", ".csv", ".css", ".js", ".html", ".mplstyle")
 """Endings of what the package has that tables depend on."""
 KEPT = ("figures/*.png", "*.parquet", "predictions.json", "metrics.jsonl")
@@ -46,8 +46,8 @@ def report_of(plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str]
     every file has the bytes that it was written with.
     """
     memory = store.root / MEMORY / f"{_hash(str(folder.resolve()).encode())[:16]}.json"
-    made_from = _made_from(plan, store, blocked)
-    kept = _kept(memory, made_from, folder)
+    made_from = all_that_decides(plan, store, blocked)
+    kept = remembered(memory, made_from, folder)
     if kept is not None:
         return kept
     from mae_bench.report.write import write_report
@@ -61,7 +61,7 @@ def report_of(plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str]
     return report
 
 
-def _kept(memory: Path, made_from: str, folder: Path) -> Report | None:
+def remembered(memory: Path, made_from: str, folder: Path) -> Report | None:
     """Return the report if it is there as it was made from that, None if it is not."""
     try:
         content = json.loads(memory.read_text())
@@ -76,7 +76,7 @@ def _kept(memory: Path, made_from: str, folder: Path) -> Report | None:
         return None
 
 
-def _made_from(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
+def all_that_decides(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
     """Return a hash of all that decides the tables."""
     digest = hashlib.sha256()
     for part in _parts(plan, store, blocked):
@@ -86,7 +86,12 @@ def _made_from(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
 
 def _parts(plan: Plan, store: Store, blocked: Mapping[str, str]) -> Iterator[Any]:
     """Yield what decides the tables: code, suite, cells, and what each job's folder shows."""
-    yield [_version(path) for path in sorted(CODE.rglob("*")) if path.suffix in DECIDING]
+    yield [
+        _version(path)
+        for package in CODE
+        for path in sorted(package.rglob("*"))
+        if path.suffix in DECIDING
+    ]
     yield [(name, metadata.version(name)) for name in ("pandas", "matplotlib", "pyarrow", "scipy")]
     yield [_version(path) for path in files(store.root)]
     yield plan.suite

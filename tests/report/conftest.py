@@ -68,6 +68,14 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
 
 
 @pytest.fixture
+def one(bench: Callable[..., Bench]) -> Bench:
+    """Return one encoder on COCO with its numbers there: a report with little to draw."""
+    made = bench((made_row("MAE", "mae", "demo", {}),), (Column(COCO, "demo", seeds=(0,)),))
+    made.fill("MAE", COCO, 21.0)
+    return made
+
+
+@pytest.fixture
 def documented() -> Callable[..., dict[str, Any]]:
     """Return a function: a bench and numbers of others -> the document, without any figure."""
 

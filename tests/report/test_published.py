@@ -104,7 +104,7 @@ def test_no_line_of_the_ledger_is_there_twice() -> None:
 def test_a_task_with_those_fields_has_the_ledgers_rules(
     task: str, fields: dict[str, Any], reference: tuple[str, str, str]
 ) -> None:
-    backbone, protocol, name = reference
+    name = reference[2]
     known = [p for p in published() if (p.backbone, p.protocol, p.metric) == reference]
     assert known
     recipe = dataclasses.replace(load(task)(), **fields)
