@@ -84,6 +84,16 @@ def _panel(
     group = group.assign(place=[rows.index(str(row)) for row in group["row"]])
     for one in group.to_dict("records"):
         _bar(axes, one, looks[str(one["row"])], start)
+    for place in set(range(len(rows))) - set(group["place"]):
+        axes.annotate(
+            "no number",
+            (start, place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=GREY,
+        )
     sure, theirs = group.dropna(subset="low"), group.dropna(subset="published")
     axes.hlines(sure["place"], sure["low"], sure["high"], color=INK, lw=1.3)
     axes.plot(theirs["published"], theirs["place"], "|", color=GREY, ms=12, mew=1.6, zorder=5)

@@ -102,6 +102,7 @@ def name_ends(axes: "Axes", points: Sequence[Point], start: float) -> None:
     share = NAMES * _figure(axes).dpi / frame.width
     end = max(point.x for point in points)
     axes.set_xlim(start, end + (end - start) * share / (1 - share))
+    axes.set_xticks([tick for tick in axes.get_xticks() if start <= tick <= end])
     high = text_size(_figure(axes), "X", SIZE)[1] * 1.5
     across = axes.transData.transform
     x = max(float(across((point.x, point.y))[0]) for point in points) + 14
