@@ -10,13 +10,18 @@ from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.words import (
     Line,
     billions,
-    millions,
     measure,
+    millions,
     plural,
     whole,
 )
 
 KINDS = {"ours": "This suite", "published": "Published", "imported": "Imported"}
+STAMP_SIGNS = {
+    "paper": element("span", "as published", class_="stamp paper"),
+    "deviates": element("span", "deviates", class_="stamp deviates"),
+}
+"""Stamp -> what stands under the name of a row that has it."""
 STAMPS = {"paper": "As published", "deviates": "Deviating", "": "Not noted"}
 
 
@@ -28,12 +33,13 @@ class Fact:
     title: str
     text: Callable[[float], str] | None = None
     """How its number is written; None for a text."""
+    unit: str = ""
 
 
 FACTS = (
     Fact("epochs", "Epochs", whole),
-    Fact("params", "Parameters (M)", millions),
-    Fact("flops", "FLOPs (G)", billions),
+    Fact("params", "Parameters", millions, "millions"),
+    Fact("flops", "FLOPs", billions, "billions"),
     Fact("arch", "Architecture"),
     Fact("source", "Recipe or source"),
 )
@@ -83,7 +89,7 @@ def main_table(board: Board) -> Html:
         inner,
         class_="box",
         role="region",
-        aria_label="Leaderboard",
+        aria_label="Table: every encoder in every task",
         tabindex=0,
         id="board-box",
     )
@@ -92,7 +98,8 @@ def main_table(board: Board) -> Html:
 def _head(board: Board) -> Html:
     """Return the headings: tasks above, metrics beneath, each with a button that sorts."""
     above = [element("td", class_="first")]
-    beneath = [_sorter("row", "Encoder", "text", scope="col", class_="first")]
+    title = joined([element("span", "Encoder"), element("small")])
+    beneath = [_sorter("row", title, "text", scope="col", class_="first")]
     place = 0
     for task, columns in board.tasks():
         group = element(
@@ -106,7 +113,8 @@ def _head(board: Board) -> Html:
     for fact in FACTS:
         kind = "number" if fact.text else "text"
         classes = f"c{place} {'n' if fact.text else ''}".strip()
-        beneath.append(_sorter(fact.id, fact.title, kind, scope="col", class_=classes))
+        title = joined([element("span", fact.title), element("small", fact.unit)])
+        beneath.append(_sorter(fact.id, title, kind, scope="col", class_=classes))
         place += 1
     return element("thead", element("tr", *above), element("tr", *beneath))
 
@@ -126,10 +134,9 @@ def _metric_heading(column: Line, task: str, place: int) -> Html:
     )
 
 
-def _sorter(name: str, label: str, kind: str, /, **attributes: str) -> Html:
+def _sorter(name: str, label: Html, kind: str, /, **attributes: str) -> Html:
     """Return a heading whose button sorts: number (most first), less (least first) or text."""
-    title = label if isinstance(label, Html) else element("span", label)
-    button = element("button", title, type="button")
+    button = element("button", label, type="button")
     return element("th", button, data_id=name, data_sort=kind, **attributes)
 
 
@@ -178,8 +185,12 @@ def _line(board: Board, row: Line, place: int) -> Html:
 def _name(row: Line, place: int) -> Html:
     """Return the row's name, which leads to its details, and what it is under it."""
     link = element("a", row["row"], href=f"#{row_id(place)}", class_="name")
-    about = element("small", row["origin"] or KINDS[row["kind"]])
-    return element("th", link, about, scope="row", class_="first", data_v=row["row"])
+    place = row["location"] or row["source"]
+    about = joined([f"{KINDS[row['kind']].lower()}, {place}"])
+    if row["kind"] == "ours":
+        about = joined([row["origin"], STAMP_SIGNS.get(row["stamp"], "")], " · ")
+    under = element("small", about)
+    return element("th", link, under, scope="row", class_="first", data_v=row["row"])
 
 
 def _fact(row: Line, fact: Fact, place: int) -> Html:

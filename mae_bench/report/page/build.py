@@ -9,20 +9,27 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from mae_bench.report.efficiency import EXPLANATION as COSTS
 from mae_bench.report.page.board import Board, board_of, main_table
 from mae_bench.report.page.controls import controls
 from mae_bench.report.page.details import row_details
 from mae_bench.report.page.differences import baseline_table, published_table
 from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.sections import (
+    agreement_table,
     efficiency_table,
     figures,
     job_table,
-    records_table,
     sentences,
 )
 from mae_bench.report.page.words import hours, plural
 
+READING = (
+    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction over "
+    "the column); none is marked where that would be all. How each interval is found, and what it "
+    "does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, counted by "
+    "fvcore. A name leads to all that is known of its row, a number to its job."
+)
 LEGEND = (
     ("58.0 [57.2, 58.8]", "mean over seeds and its 95 % interval; point at it for its basis"),
     ("● 58.0", "the best of its architecture, and all that cannot be told apart from it"),
@@ -30,8 +37,8 @@ LEGEND = (
     ("≈ ≠", "within and outside the noise beside the published number"),
 )
 DIFFERENCES = (
-    "Positive where the number is higher. A full dot: the 95 % interval leaves out zero; a hollow "
-    "one: it holds it, or none is known. p is corrected for being one of many (Holm)."
+    "Positive where the number is higher. Lines are 95 % intervals. A full dot is told from zero "
+    "at 5 % (p, corrected by Holm for being one of many); a hollow one is not, or nothing is known."
 )
 DATA = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex", "long.csv")
 
@@ -65,19 +72,19 @@ def _parts(
     document: Mapping[str, Any], board: Board, folder: Path
 ) -> list[tuple[str, str, tuple[Html, ...]]]:
     """Return anchor, title and content of each section that has any."""
-    jobs = document.get("jobs", [])
+    jobs = document["jobs"]
     found: list[tuple[str, str, tuple[Html | None, ...]]] = [
-        ("table", "Leaderboard", (controls(board), main_table(board), _legend(), _explanation(document))),
-        ("notes", "In words", (sentences(document.get("notes", [])),)),
+        ("table", "Leaderboard", (controls(board), main_table(board), _legend())),
+        ("notes", "In words", (sentences(document["notes"]),)),
         ("published", "Beside the published numbers", (published_table(board),)),
-        ("differences", "Differences to the baselines", _differences(board)),
-        ("costs", "What each number costs", (efficiency_table(document.get("efficiency", [])),)),
+        ("differences", "Differences to the baselines", _read(DIFFERENCES, baseline_table(board))),
+        ("costs", "What each number costs", _read(COSTS, efficiency_table(document["efficiency"]))),
         (
             "agreement",
             "Do the columns rank alike?",
-            (records_table("Rank agreement", document.get("rank_agreement", [])),),
+            (agreement_table(document["rank_agreement"], board.columns),),
         ),
-        ("figures", "Figures", (figures(document.get("figures", []), folder),)),
+        ("figures", "Figures", (figures(document["figures"], folder),)),
         ("jobs", "Jobs", (job_table(jobs),)),
         ("details", "Every row in detail", (row_details(board, jobs),)),
     ]
@@ -89,10 +96,9 @@ def _parts(
     return kept
 
 
-def _differences(board: Board) -> tuple[Html | None, ...]:
-    """Return the table of differences, and how to read it if there is one."""
-    found = baseline_table(board)
-    return () if found is None else (element("p", DIFFERENCES, class_="read"), found)
+def _read(words: str, found: Html | None) -> tuple[Html, ...]:
+    """Return a table under the words that say how it is read, if there is one."""
+    return () if found is None else (element("p", words, class_="read"), found)
 
 
 def _section(name: str, title: str, *content: Html) -> Html:
@@ -102,20 +108,15 @@ def _section(name: str, title: str, *content: Html) -> Html:
 
 
 def _legend() -> Html:
-    """Return what the signs of the main table mean."""
+    """Return what the signs of the main table mean, and how it is read."""
     pairs = [element("div", element("dt", sign), element("dd", text)) for sign, text in LEGEND]
-    return element("dl", *pairs, class_="legend")
-
-
-def _explanation(document: Mapping[str, Any]) -> Html:
-    """Return how the numbers were had."""
-    return element("p", document["explanation"], class_="read")
+    return joined([element("dl", *pairs, class_="legend"), element("p", READING, class_="read")])
 
 
 def _summary(document: Mapping[str, Any], board: Board) -> str:
     """Return in one line how much is in the tables."""
     ours = sum(row["kind"] == "ours" for row in board.rows)
-    jobs = document.get("jobs", [])
+    jobs = document["jobs"]
     done = [job for job in jobs if job["state"] == "done"]
     spent = sum(job["gpu_hours"] or 0.0 for job in done)
     parts = [plural(ours, "encoder")]
@@ -123,7 +124,8 @@ def _summary(document: Mapping[str, Any], board: Board) -> str:
         parts.append(f"{len(board.rows) - ours} published")
     parts.append(plural(len(board.columns), "number") + " each")
     if jobs:
-        parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done in {hours(spent)}")
+        parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done")
+        parts += [f"{hours(spent)} of GPUs"] if spent else []
     return " · ".join(parts)
 
 

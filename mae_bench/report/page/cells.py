@@ -77,7 +77,7 @@ def _twin(cell: Line) -> str:
 
 
 def _hole(cell: Line) -> Iterable[Html]:
-    """Return n of m seeds and the states of the missing, nothing where nothing is to be measured."""
+    """Return n of m seeds and what became of the rest; only words if nothing is to be measured."""
     if cell["m"] == 0:
         return [said("not measured")]
     missing = [one for one in cell["numbers"] if one["value"] is None]

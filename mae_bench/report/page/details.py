@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mae_bench.report.page.board import KINDS, STAMPS, Board, row_id, task_of
+from mae_bench.report.page.board import KINDS, STAMPS, Board, row_id
 from mae_bench.report.page.cells import source_of
 from mae_bench.report.page.markup import Html, element, heading, joined, table
 from mae_bench.report.page.words import (
@@ -104,7 +104,7 @@ def _numbers(numbers: list[tuple[Line, Line]]) -> Html:
 def _number_line(column: Line, cell: Line) -> Html:
     """Return one number's line; a published one has only its mean and source."""
     digits = column["digits"]
-    name = joined([titled(column), element("small", task_of(column))])
+    name = joined([titled(column), element("small", column["task"])])
     if "numbers" not in cell:
         texts = ["", "", "", number(cell["mean"], digits), source_of(cell)]
         mean = ""

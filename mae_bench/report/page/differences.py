@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from mae_bench.report.page.board import Board, task_of
+from mae_bench.report.page.board import Board
 from mae_bench.report.page.markup import Html, element, heading, joined, said, table
 from mae_bench.report.page.words import (
     ARROWS,
@@ -18,6 +18,8 @@ from mae_bench.report.page.words import (
 
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
 """Difference -> origin of the row that it is taken to."""
+SETTLED = 0.05
+"""Corrected p-value below which a difference is told from zero."""
 WIDTH, HEIGHT, RADIUS = 140, 14, 3.5
 
 
@@ -25,7 +27,9 @@ def baseline_table(board: Board) -> Html | None:
     """Return each metric's differences to the baselines, None where there are none."""
     bodies = []
     for column in board.columns:
-        cells = [cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))]
+        cells = [
+            cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))
+        ]
         lines = [cell for cell in cells if any(cell.get(name) is not None for name in BASELINES)]
         if lines:
             bodies.append(_of_column(column, lines))
@@ -68,7 +72,7 @@ def _plot_heading(origin: str) -> Html:
 def _of_column(column: Line, cells: list[Line]) -> Html:
     """Return a metric's lines under its name; a column of plots has one scale."""
     arrow = element("span", ARROWS[column["higher_is_better"]], class_="way", aria_hidden="true")
-    name = joined([titled(column), arrow, element("small", task_of(column))], " ")
+    name = joined([titled(column), arrow, element("small", column["task"])], " ")
     title = element("tr", element("th", name, colspan=6, scope="rowgroup"), class_="band")
     scales = {name: _reach(cells, name) for name in BASELINES}
     return element("tbody", title, *(_line(cell, scales) for cell in cells))
@@ -104,19 +108,18 @@ def _difference(cell: Line, name: str) -> Html:
 
 
 def _plot(cell: Line, name: str, scale: float) -> str:
-    """Return dot and interval on a line with zero in the middle; hollow if zero is within."""
+    """Return dot and interval with zero in the middle; full if it is told from zero."""
     value, low, high = (cell.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if value is None or not scale:
         return ""
     middle, room = WIDTH / 2, WIDTH / 2 - RADIUS - 1
     parts = [element("line", x1=f"{middle:g}", x2=f"{middle:g}", y1=0, y2=HEIGHT, class_="zero")]
-    sure = low is not None and high is not None
-    if sure:
+    if low is not None and high is not None:
         ends = [f"{middle + end / scale * room:.1f}" for end in (low, high)]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=HEIGHT / 2, y2=HEIGHT / 2))
-    told = sure and (low > 0 or high < 0)
+    p = cell.get(f"{name}_p")
+    kind = "dot told" if p is not None and p < SETTLED else "dot"
     place = f"{middle + value / scale * room:.1f}"
-    kind = "dot told" if told else "dot"
     parts.append(element("circle", cx=place, cy=HEIGHT / 2, r=RADIUS, class_=kind))
     return element("svg", *parts, class_="plot", width=WIDTH, height=HEIGHT, aria_hidden="true")
 
@@ -125,14 +128,15 @@ def _published_line(column: Line, cell: Line) -> Html:
     """Return one of our numbers beside its published twin."""
     digits = cell["digits"]
     agreement = cell.get("agreement") or ""
+    ours = number(cell["mean"], digits) or f"{cell['n']}/{cell['m']}"
     sign = element("b", SIGNS.get(agreement, ""), aria_hidden="true")
-    name = joined([titled(column), element("small", task_of(column))])
+    name = joined([titled(column), element("small", column["task"])])
     source = "; ".join(filter(None, (cell.get("published_by"), cell.get("published_note"))))
     return element(
         "tr",
         element("th", cell["row"], scope="row"),
         element("td", name),
-        element("td", number(cell["mean"], digits), element("small", interval(cell)), class_="n"),
+        element("td", ours, element("small", interval(cell)), class_="n"),
         element("td", number(cell["published"], digits), class_="n"),
         element("td", signed(cell.get("delta_published"), digits), class_="n"),
         element("td", joined([sign, agreement or "cannot be said"], " ")),

@@ -12,7 +12,7 @@ class Html(str):
     __slots__ = ()
 
 
-def element(name: str, /, *content: str, **attributes: str | int | bool | None) -> Html:
+def element(name: str, /, *content: str, **attributes: str | float | None) -> Html:
     """Return the element with its content; text and values are escaped unless they are Html.
 
     `class_` is written `class`, `data_id` is `data-id`. None, False and "" leave an attribute out,
@@ -41,7 +41,9 @@ def table(caption: str, headings: Iterable[Html], bodies: Iterable[Html], kind: 
     head = element("thead", element("tr", *headings))
     title = element("caption", caption, class_="said")
     inner = element("table", title, head, *bodies, class_=kind)
-    return element("div", inner, class_="box", role="region", aria_label=caption, tabindex=0)
+    return element(
+        "div", inner, class_="box", role="region", aria_label=f"Table: {caption}", tabindex=0
+    )
 
 
 def heading(text: str, kind: str = "") -> Html:

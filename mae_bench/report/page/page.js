@@ -16,8 +16,6 @@ const hiding = new CSSStyleSheet();
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let matching = lines, limit = STEP, hidingRule = "";
 
-// --- rows -------------------------------------------------------------------------------------
-
 function matches(row) {
   const { kind, arch, stamp, words } = row.dataset;
   if (view.off.has(`kind:${kind}`) || view.off.has(`arch:${arch}`)) return false;
@@ -68,10 +66,9 @@ function showRows() {
   }
   const by = heads.find((head) => head.dataset.id === view.sort);
   const title = by && by.firstChild.firstChild.textContent;
-  const order = view.down ? "highest first" : "lowest first";
-  byId("count").textContent =
-    `${kept.length} of ${rows.length} rows` +
-    (by ? `, sorted by ${title}${by.dataset.sort === "text" ? "" : ", " + order}` : "");
+  const order = !by || by.dataset.sort === "text" ? "" : view.down ? ", highest first" : ", lowest first";
+  const how = by ? `, sorted by ${title}${order}` : "";
+  byId("count").textContent = `${kept.length} of ${rows.length} rows${how}`;
 }
 
 function growRows(until) {
@@ -114,7 +111,7 @@ function writeAddress() {
 
 function readAddress() {
   const text = location.hash.slice(1);
-  if (text && !text.includes("=")) return openTarget(decodeURIComponent(text), false);
+  if (text && !text.includes("=")) return openTarget(text, false);
   const found = new URLSearchParams(text);
   view.words = found.get("words") ?? "";
   const wanted = found.get("sort");
@@ -145,19 +142,18 @@ function change() {
 
 // --- details ----------------------------------------------------------------------------------
 
-const dialog = byId("dialog"), panel = byId("panel");
-const place = document.createComment("details"); // where the open section belongs
+const dialog = byId("dialog"), panel = byId("panel"), place = document.createComment("details");
 
 function openTarget(name, inView = true) {
   const target = byId(name), section = target && target.closest(".detail");
   if (!section) return false;
   putBack();
-  section.replaceWith(place);
+  section.replaceWith(place); // where it goes back to
   panel.replaceChildren(section);
   dialog.setAttribute("aria-labelledby", `${section.id}-name`);
   if (!dialog.open) dialog.showModal();
   if (target !== section) {
-    target.open = true;
+    target.open = true; // a job
     target.scrollIntoView();
     target.querySelector("summary").focus();
   } else dialog.scrollTop = 0;
@@ -202,21 +198,19 @@ function hideTip() {
 
 // --- light and dark ---------------------------------------------------------------------------
 
-const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const THEMES = ["auto", "light", "dark"];
 
 function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name;
-  else delete document.documentElement.dataset.theme;
-  byId("theme").textContent = `Theme: ${THEMES[name].toLowerCase()}`;
+  document.documentElement.dataset.theme = name;
+  byId("theme").textContent = `Theme: ${name}`;
 }
 
 function keptTheme() {
-  try { return localStorage.getItem("mae-bench theme") ?? ""; } catch { return ""; }
+  try { return localStorage.getItem("mae-bench theme") ?? "auto"; } catch { return "auto"; }
 }
 
 function nextTheme() {
-  const names = Object.keys(THEMES), now = document.documentElement.dataset.theme ?? "";
-  const next = names[(names.indexOf(now) + 1) % names.length];
+  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3];
   setTheme(next);
   try { localStorage.setItem("mae-bench theme", next); } catch { /* then it is for now only */ }
 }
@@ -267,6 +261,14 @@ document.addEventListener("keydown", (event) => {
   menu.open = false;
   menu.querySelector("summary").focus();
 });
+for (const menu of document.querySelectorAll(".menu")) {
+  menu.addEventListener("toggle", () => { // within the screen
+    const list = menu.lastElementChild;
+    list.style.left = "0";
+    const over = list.getBoundingClientRect().right + 8 - document.documentElement.clientWidth;
+    list.style.left = `${-Math.max(0, over)}px`;
+  });
+}
 for (const kind of ["mouseover", "focusin"]) {
   document.addEventListener(kind, (event) => {
     const target = event.target.closest("[title], [data-tip]");
@@ -289,7 +291,6 @@ dialog.addEventListener("close", () => {
 byId("theme").addEventListener("click", nextTheme);
 addEventListener("hashchange", readAddress);
 addEventListener("beforeprint", () => growRows(matching.length));
-
 document.documentElement.classList.add("js");
 document.adoptedStyleSheets = [hiding];
 byId("controls").hidden = byId("theme").hidden = false;

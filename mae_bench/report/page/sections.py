@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mae_bench.report.page.markup import Html, element, heading, joined, table
-from mae_bench.report.page.words import Line, hours, number
+from mae_bench.report.page.words import Line, hours, number, p_value, three, titled
 from mae_bench.suite.wording import duration
 
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -58,7 +57,15 @@ def efficiency_table(lines: Sequence[Line]) -> Html | None:
         )
         for name, group in groups.items()
     ]
-    names = ("Encoder", "Number", "Pretraining", "Transfer", "Total", "Times as dear", "Hours from")
+    names = (
+        "Encoder",
+        "Number",
+        "GPU-hours of pretraining",
+        "of transfer",
+        "together",
+        "Times as dear",
+        "Hours from",
+    )
     ends = ("", "n", "n", "n", "n", "n", "")
     headings = [heading(name, kind) for name, kind in zip(names, ends, strict=True)]
     return table("GPU-hours to reach each number", headings, bodies, "small")
@@ -72,45 +79,40 @@ def _cost_line(line: Line) -> Html:
         dear = "● on the front"
     elif line["cheapest"]:
         dear = joined([dear, element("small", f"of {line['cheapest']}")])
-    costs = [
-        element("td", hours(line[f"{part}_gpu_hours"]), class_="n")
-        for part in ("pretraining", "transfer", "total")
-    ]
+    costs = [line[f"{part}_gpu_hours"] for part in ("pretraining", "transfer", "total")]
     return element(
         "tr",
         element("th", line["row"], scope="row"),
         element("td", f"{number(line['mean'], int(line['digits']))}{unit}", class_="n"),
-        *costs,
+        *(element("td", "" if cost is None else three(cost), class_="n") for cost in costs),
         element("td", dear, class_="n"),
         element("td", joined([line["hours_from"], element("small", line["device"])])),
         class_="ours" if line["kind"] == "ours" else "theirs",
     )
 
 
-def records_table(caption: str, records: Sequence[Mapping[str, Any]]) -> Html | None:
-    """Return lines of equal names as a table, numbers on the right."""
-    if not records:
+def agreement_table(lines: Sequence[Line], columns: Sequence[Line]) -> Html | None:
+    """Return how far each two columns agree in how they rank the encoders."""
+    if not lines:
         return None
-    names = list(records[0])
-    kinds = [
-        "n" if any(isinstance(one[name], (int, float)) for one in records) else "" for name in names
-    ]
-    headings = [
-        heading(name.replace("_", " ").capitalize(), kind)
-        for name, kind in zip(names, kinds, strict=True)
-    ]
-    lines = [
-        element("tr", *(element("td", _text(one[n]), class_=k) for n, k in zip(names, kinds)))
-        for one in records
-    ]
-    return table(caption, headings, [element("tbody", *lines)], "small")
+    names = ("Column", "Beside", "Encoders", "Spearman's ρ", "Kendall's τ", "p of τ")
+    ends = ("", "", "n", "n", "n", "n")
+    headings = [heading(name, kind) for name, kind in zip(names, ends, strict=True)]
+    titles = {column["id"]: titled(column) for column in columns}
+    body = element("tbody", *(_agreement_line(line, titles) for line in lines))
+    return table("Rank agreement of columns", headings, [body], "small")
 
 
-def _text(value: Any) -> str:
-    """Return a value of a table whose columns are not known beforehand."""
-    if isinstance(value, float):
-        return number(value, 3)
-    return "" if value is None else str(value)
+def _agreement_line(line: Line, titles: Mapping[str, str]) -> Html:
+    """Return how far two columns agree; one of another tier has only its id."""
+    numbers = [number(line[name], 2) for name in ("spearman", "kendall")]
+    p = (p_value(line["p"]) or "").removeprefix("p ").removeprefix("= ")
+    return element(
+        "tr",
+        element("th", titles.get(line["one"], line["one"]), scope="row"),
+        element("td", titles.get(line["other"], line["other"])),
+        *(element("td", text, class_="n") for text in (str(line["n"]), *numbers, p)),
+    )
 
 
 def job_table(jobs: Sequence[Line]) -> Html | None:
