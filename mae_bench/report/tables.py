@@ -117,7 +117,7 @@ def twin_table(document: Document) -> Table | None:
     names = headings(document)
     lines = []
     for cell in document["cells"]:
-        if cell.get("published") is None:
+        if cell.get("delta_published") is None:
             continue
         number = _number(cell)
         distance = signed(cell["delta_published"], cell["digits"])

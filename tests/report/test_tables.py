@@ -199,3 +199,12 @@ def test_costs_are_told_column_by_column(filled: Any, documented: Any) -> None:
     titles = [line[0].text for line in table.lines]
     assert titles == sorted(titles, key=titles.index)
     assert len(set(titles)) == len(document["columns"])
+
+
+def test_a_number_that_is_not_there_is_held_against_nothing(base: Any, documented: Any) -> None:
+    for job in base.jobs("MAE", ADE):
+        (base.store.dir(job) / "result.json").unlink()
+    table = twin_table(documented(base, *published()))
+    assert table is not None
+    shown = {(line[0].text, line[1].text) for line in table.lines}
+    assert ("MAE", "ADE20K mIoU (%)") not in shown and ("Sup", "ADE20K mIoU (%)") in shown
