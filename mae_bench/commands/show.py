@@ -42,6 +42,7 @@ FILES = {
     CLASSIFIER: "the fine-tuned model, for the tasks that come after",
     "checkpoints": "states to continue from",
     "tensorboard": "curves for TensorBoard",
+    "trackers": "how far each tracker was told, and what it printed",
 }
 """Files that are for reading -> what is in them."""
 WIDTH = 100

@@ -42,7 +42,7 @@ def cancel(words: list[str]) -> int:
     about = "Let jobs save themselves and end. They rest until a later run asks for them."
     options = parse(SteerOptions, "cancel", words, about)
     site = options.place.read()
-    chosen = _spared(_chosen("cancel", options, site), options, site)
+    chosen = _spared(chosen_jobs("cancel", options, site), options, site)
     ending = {key: one for key, one in chosen.items() if one.state not in ("done", "failed")}
     for key in chosen.keys() - ending.keys():
         print(f"{chosen[key].entry} ({key[:8]}): {chosen[key].state}, there is nothing to end")
@@ -61,7 +61,7 @@ def retry(words: list[str]) -> int:
     """Forget why jobs failed or were cancelled; return the exit code."""
     about = "Forget why jobs failed or were cancelled, so that a later run starts them again."
     options = parse(SteerOptions, "retry", words, about)
-    chosen = _chosen("retry", options, options.place.read())
+    chosen = chosen_jobs("retry", options, options.place.read())
     if options.suite:  # whoever names a suite means those that there is something to do for
         chosen = {k: one for k, one in chosen.items() if one.state in ("failed", "cancelled")}
     for key, one in chosen.items():
@@ -72,7 +72,7 @@ def retry(words: list[str]) -> int:
     return OK
 
 
-def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Standing]:
+def chosen_jobs(command: str, options: SteerOptions, site: Site) -> Mapping[str, Standing]:
     """Return how the jobs that are meant stand, by key; ValueError if none is named."""
     if bool(options.job) == bool(options.suite):
         raise ValueError(f"{command} needs either jobs or --suite: mae-bench {command} KEY ...")
