@@ -26,6 +26,8 @@ def track(words: list[str]) -> int:
     """Tell trackers what they do not know of jobs; return 1 if one did not take it."""
     about = "Tell trackers of jobs that are not at work: all that they were not told before."
     options = parse(TrackOptions, "track", words, about)
+    if not options.to:
+        raise ValueError("--to needs a tracker: mae-bench track JOB --to wandb")
     found = problems(options.to, Path(sys.executable))
     if found:
         raise ValueError("\n".join(found))

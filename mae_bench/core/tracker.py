@@ -40,7 +40,7 @@ class TrackedRun:
     folder: Path
     """The job's own, to be read only."""
     own: Path
-    """Below it, for what the tracker itself keeps; it is there."""
+    """Below it, for the tracker to make, if it keeps files itself."""
     resumed: bool
     """Whether the tracker was told of this run before."""
 
@@ -58,7 +58,8 @@ class Tracker(Protocol):
     def finish(self, step: int, metrics: Mapping[str, float], status: Status) -> None:
         """Take the final metrics, empty unless the job is done, and return when all is kept.
 
-        `step` is the last one, 0 if none was logged.
+        They are called result/NAME, since a curve may have the same name. `step` is the last one
+        that was logged, 0 without one.
         A job that was stopped, or is tried again after it failed, opens its run anew.
         """
         ...

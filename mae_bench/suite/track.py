@@ -152,31 +152,36 @@ def read_line(line: bytes) -> tuple[int, float, dict[str, float]]:
 
 
 def run_of(folder: Path, job: dict[str, Any], name: str, told: Told) -> TrackedRun:
-    """Return the job as the tracker should know it, and make the tracker's own folder."""
+    """Return the job as the tracker should know it."""
     recipe, row, seed = job["identity"]["recipe"], one_line(job["row"]), job["seed"]
-    own = folder / TOLD / name
-    own.mkdir(parents=True, exist_ok=True)
     spec = spec_of(Path(job["encoder"])) if job["encoder"] else {"origin": recipe}
     config: dict[str, Any] = {name: spec[name] for name in spec.keys() & {"arch", "origin"}}
     config |= job["fields"] | {"recipe": recipe, "row": row, "seed": seed, "key": job["key"]}
     config |= {name: job["identity"][name] or "" for name in ("version", "data", "source")}
     label = f"{row} · {recipe} · seed {seed}"
-    return TrackedRun(job["key"], label, row, recipe, seed, config, folder, own, told != Told())
+    return TrackedRun(
+        job["key"], label, row, recipe, seed, config, folder, folder / TOLD / name, told != Told()
+    )
 
 
 def ended(folder: Path, job: dict[str, Any]) -> tuple[Status, dict[str, float]]:
     """Return how the job's last attempt ended, and its metrics if it is done."""
     result = read_result(folder / RESULT, job["key"], recipe_of(job).metrics)
     if result is not None:
-        return "done", result.metrics
+        return "done", {f"result/{name}": value for name, value in result.metrics.items()}
     return ("failed" if (folder / FAILURE).exists() else "stopped"), {}
 
 
+def shorten(descriptor: int) -> None:
+    """Empty a file that is appended to if it has grown over MOST_BYTES."""
+    if os.fstat(descriptor).st_size > MOST_BYTES:
+        os.ftruncate(descriptor, 0)
+
+
 def keep_short(descriptor: int) -> None:
-    """Empty a file that is appended to whenever it has grown over MOST_BYTES; never returns."""
+    """Shorten a file again and again; never returns."""
     while True:
-        if os.fstat(descriptor).st_size > MOST_BYTES:
-            os.ftruncate(descriptor, 0)
+        shorten(descriptor)
         time.sleep(POLL_S)
 
 
@@ -186,12 +191,16 @@ def main() -> None:
     os.nice(NICE)
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # a scheduler tells every process to stop
-    if os.path.isfile(sys.stdout.fileno()):  # noqa: PTH113 - no path, a descriptor
-        threading.Thread(target=keep_short, args=(sys.stdout.fileno(),), daemon=True).start()
+    output = sys.stdout.fileno()
+    threading.Thread(target=keep_short, args=(output,), daemon=True).start()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stdout
     )
-    follow(Path(sys.argv[1]).resolve(), sys.argv[2])
+    try:
+        follow(Path(sys.argv[1]).resolve(), sys.argv[2])
+    finally:
+        sys.stdout.flush()
+        shorten(output)
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -29,5 +29,5 @@ class Curves:
     def finish(self, step: int, metrics: Mapping[str, float], status: Status) -> None:
         """Write the metrics as points at the last step."""
         if metrics:
-            self.log(step, {f"result/{name}": value for name, value in metrics.items()}, now())
+            self.log(step, metrics, now())
         self.writer.close()

@@ -14,6 +14,7 @@ class Curves:
     def __init__(self, run: TrackedRun) -> None:
         import wandb
 
+        run.own.mkdir(exist_ok=True)
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=run.key,
