@@ -10,7 +10,7 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.commands.status import Look, standings_of
 from mae_bench.core.site import Site
 from mae_bench.suite import launch
-from mae_bench.suite.finding import Candidate, several
+from mae_bench.suite.finding import candidate_of, find_job, in_store, several
 from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import survey
@@ -18,7 +18,6 @@ from mae_bench.suite.presets import named_suite
 from mae_bench.suite.status import OVER, Standing, chain
 from mae_bench.suite.steering import UNTOLD, end_process, mark_cancelled, retried
 from mae_bench.suite.store import JOB, Store
-from mae_bench.suite.stored import find_job, in_store
 from mae_bench.suite.tier import FULL
 
 
@@ -89,10 +88,7 @@ def chosen_jobs(command: str, options: SteerOptions, site: Site) -> Mapping[str,
     if len(options.job) == 1 and "/" in options.job[0]:
         keys = [in_store(find_job(options.job, site.store), site.store).key]
     else:
-        known = [
-            Candidate(key, one.entry.recipe, one.entry.row, one.entry.seed, one.state)
-            for key, one in found.items()
-        ]
+        known = list(map(candidate_of, found.values()))
         keys = several(options.job, known, f"the store {site.store}")
     return {key: found[key] for key in keys}
 
