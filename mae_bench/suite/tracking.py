@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 TOLD = "trackers"
 """Folder in the job's: how far each tracker was told, what it printed, what it keeps itself."""
-PARTING_S = 5.0
+PARTING_S = 8.0
 """Seconds that all trackers together have at a job's end to send what is left."""
 CHECK_S = 60.0
 PROBE = """

@@ -108,21 +108,25 @@ def test_trackers_that_fail_in_any_way_cost_a_run_a_few_seconds_and_nothing_else
     assert told(folder)[2][0]["finished"] == "done"
 
 
-def test_a_job_that_is_stopped_leaves_in_time_whatever_a_tracker_does(prepare, start):
+def test_a_job_that_is_stopped_tells_so_and_leaves_at_once_if_it_is_told_again(prepare, start):
     folder = prepare("hanging_at_open", "remembering", pause_at=2)
     job = start(folder)
     tracker = wait_for(lambda: pid_in(folder / "trackers/hanging_at_open/pid"))
     wait_for((folder / "paused").exists)
     wait_for((folder / "trackers/remembering.json").exists)
-    began = time.monotonic()
     job.send_signal(signal.SIGUSR2)
+    (end,) = wait_for(lambda: told(folder)[2])
+    assert end["finished"] == "stopped"
+    began = time.monotonic()
+    job.send_signal(signal.SIGTERM)
     assert job.wait(LIMIT_S) == 75
-    assert time.monotonic() - began < PARTING_S + 5
+    assert time.monotonic() - began < PARTING_S - 1
     assert not runs(tracker)
-    assert told(folder)[2][0]["finished"] == "stopped"
 
 
-def test_a_signal_ends_the_wait_for_trackers_and_leaves_the_exit_code_alone(prepare, start):
+def test_a_signal_ends_the_wait_for_trackers_of_a_finished_job_and_leaves_its_exit_code(
+    prepare, start
+):
     folder = prepare("eating_the_end")
     job = start(folder)
     tracker = wait_for(lambda: pid_in(folder / "trackers/eating_the_end/pid"))
