@@ -124,9 +124,7 @@ def test_a_job_that_is_stopped_tells_so_and_leaves_at_once_if_it_is_told_again(p
     assert not runs(tracker)
 
 
-def test_a_signal_ends_the_wait_for_trackers_of_a_finished_job_and_leaves_its_exit_code(
-    prepare, start
-):
+def test_a_signal_ends_the_wait_for_trackers_and_leaves_the_exit_code_of_a_done_job(prepare, start):
     folder = prepare("eating_the_end")
     job = start(folder)
     tracker = wait_for(lambda: pid_in(folder / "trackers/eating_the_end/pid"))
