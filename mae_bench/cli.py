@@ -91,6 +91,11 @@ COMMANDS = {
         "forget why jobs failed or were cancelled, so that they are started again",
         "mae-bench retry --suite demo",
     ),
+    "track": Command(
+        "mae_bench.commands.track:track",
+        "tell trackers (TensorBoard, W&B, MLflow, trackio) of jobs that ran before",
+        "mae-bench track --suite demo --to wandb",
+    ),
     "gc": Command(
         "mae_bench.commands.gc:gc",
         "say what a store holds in vain, and free it with --yes; never a result",

@@ -12,8 +12,10 @@ from mae_bench.cli import OK, PREFLIGHT
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.registry import OBJECTIVES, TASKS, load
 from mae_bench.core.site import DATASETS, FRAMEWORKS, Site
+from mae_bench.core.tracker import known
 from mae_bench.kit.layouts import check
 from mae_bench.suite.toolboxes import missing, versions
+from mae_bench.suite.tracking import problems
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def doctor(words: list[str]) -> int:
     options = parse(DoctorOptions, "doctor", words, "Say what is here and what is missing.")
     site = options.place.read()
     toolboxes = [toolbox(name, site) for name in FRAMEWORKS]
-    for finding in [*machine(site), *toolboxes, *data_sets(site)]:
+    for finding in [*machine(site), *toolboxes, *data_sets(site), *trackers()]:
         print(f"{'ok     ' if finding.fine else 'MISSING'}  {finding.subject:12}  {finding.found}")
     return OK if all(finding.fine for finding in toolboxes) else PREFLIGHT
 
@@ -79,6 +81,15 @@ def data_sets(site: Site) -> list[Finding]:
         problems = check(name, root)
         findings.append(Finding(name, "; ".join(problems) or f"{root} is whole", not problems))
     return findings
+
+
+def trackers() -> list[Finding]:
+    """Return whether each tracker can be used; no job needs one."""
+    here = Path(sys.executable)
+    return [
+        Finding(name, "; ".join(problems((name,), here)) or f"a tracker (--track {name})")
+        for name in known()
+    ]
 
 
 def _gpus() -> str:

@@ -225,7 +225,16 @@ def test_pretraining_killed_at_once_and_run_again_gives_the_same_encoder(tmp_pat
     assert whole == cut
 
 
-def test_shards_give_the_encoder_of_the_folder_and_a_picture(tmp_path, smoke):
+def curve_in(folder, name):
+    """Return the values of a TensorBoard curve by step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+def test_shards_and_trackers_give_the_same_encoder_and_a_picture(tmp_path, smoke):
     folder, _ = smoke
     data = next((folder / "runs" / "data").iterdir()) / "imagenet"
     answer = call("data", "shard", data, "shards", "--images-per-shard", "50", cwd=tmp_path)
@@ -233,13 +242,20 @@ def test_shards_give_the_encoder_of_the_folder_and_a_picture(tmp_path, smoke):
     assert "packing: 192/192 images" in answer.stdout
     words = ["pretrain", "mae", "--size", "demo", "--arch", "vit_smoke_patch8", "--epochs", "2"]
     words += ["--warmup-epochs", "1", "--batch-size", "32", "--workers", "1"]
-    for name, root in (("plain", data), ("sharded", "shards")):
-        answer = call(*words, "--store", name, "--imagenet", root, cwd=tmp_path)
+    for name, root, more in (
+        ("plain", data, ()),
+        ("sharded", "shards", ("--track", "tensorboard")),
+    ):
+        answer = call(*words, "--store", name, "--imagenet", root, *more, cwd=tmp_path)
         assert answer.returncode == 0, answer.stderr
     plain, sharded = (
         next((tmp_path / name).glob("*/encoder.safetensors")) for name in ("plain", "sharded")
     )
     assert plain.read_bytes() == sharded.read_bytes()
+    lines = map(json.loads, (sharded.parent / "metrics.jsonl").read_text().splitlines())
+    assert curve_in(sharded.parent / "tensorboard", "loss") == {
+        line["step"]: pytest.approx(line["loss"]) for line in lines if "loss" in line
+    }
     photo = next((data / "val").rglob("*.JPEG"))
     answer = call("reconstruct", sharded, photo, photo, "-o", "out/grid.png", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

@@ -9,10 +9,10 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.commands.status import Look, standings_of
 from mae_bench.core.site import Site
 from mae_bench.suite.explain import Case, explained
-from mae_bench.suite.finding import Candidate, the_one
+from mae_bench.suite.finding import Candidate, candidate_of, find_job, in_store, the_one
 from mae_bench.suite.preflight import Ground, survey
 from mae_bench.suite.presets import named_suite
-from mae_bench.suite.stored import find_job, in_store, stored_jobs
+from mae_bench.suite.stored import stored_jobs
 from mae_bench.suite.tier import FULL
 
 
@@ -52,11 +52,8 @@ def _case(words: tuple[str, ...], ground: Ground | None, site: Site) -> Case:
     if ground is not None and not path:
         planned = standings_of(Look(site, ground.plan, ground.blocked))[0]
         standings = {**standings, **planned}
-        names = [
-            Candidate(key, one.entry.recipe, one.entry.row, one.entry.seed, one.state)
-            for key, one in planned.items()
-        ]
-        known = [*names, *(job.candidate for key, job in stored.items() if key not in planned)]
+        names = [candidate_of(one) for one in planned.values()]
+        known = list(map(candidate_of, standings.values()))
         key = _chosen(words, names, known, ground.plan.name)
     else:
         key = in_store(find_job(words, site.store), site.store).key

@@ -19,7 +19,7 @@ from mae_bench.suite.plan import ABSENT, Plan
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.store import Store
-from mae_bench.suite.stored import stored_jobs
+from mae_bench.suite.stored import check_store, stored_jobs
 from mae_bench.suite.tier import FULL
 from mae_bench.suite.waste import Needs, Waste, free, orphaned, waste
 from mae_bench.suite.wording import one_line
@@ -49,8 +49,7 @@ def gc(words: list[str]) -> int:
     if options.orphans and not options.suite:
         raise ValueError("--orphans needs --suite S ...: jobs that none of them asks for may go")
     site = options.place.read()
-    if not site.store.is_dir():
-        raise ValueError(f"no store {site.store}; pass --store DIR")
+    check_store(site.store)
     jobs, strays = stored_jobs(site.store)
     plans = [
         survey(named_suite(name, site.store, options.tier), site).plan for name in options.suite

@@ -10,9 +10,10 @@ import tyro
 from mae_bench.cli import FAILED, OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.suite.attempts import holder
+from mae_bench.suite.finding import find_job
 from mae_bench.suite.logs import last_lines, marked, new_lines
 from mae_bench.suite.store import LOG, JobState, state_in
-from mae_bench.suite.stored import StoredJob, find_job
+from mae_bench.suite.stored import StoredJob
 from mae_bench.suite.wording import one_line
 
 POLL_S = 0.3
@@ -46,7 +47,7 @@ def logs(words: list[str]) -> int:
         found, offset = last_lines(log, options.lines)
     except FileNotFoundError:
         found, offset = [], 0
-        _say(f"{job.candidate} printed nothing yet: there is no {log}")
+        _say(f"{job.name} of {one_line(job.row)} printed nothing yet: there is no {log}")
     print("\n".join(marked(found)), flush=True, end="\n" if found else "")
     if not options.follow:
         return OK

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class RunOptions:
     """Only make the jobs' folders, for another scheduler: see docs/cluster.md."""
     parallel: int = 0
     """Jobs at once here; 0: one for each GPU, or for each CPU core up to four."""
+    track: tuple[str, ...] = ()
+    """Trackers that are told how jobs go, such as wandb, in place of the site's compute.track."""
     results: Path = Path("results")
     """Folder for the tables, in a subfolder of the suite's name."""
     place: Place = field(default_factory=Place)
@@ -74,6 +76,8 @@ def run(words: list[str]) -> int:
     if options.parallel < 0:
         raise ValueError(f"--parallel must be >= 0, got {options.parallel}")
     site = options.place.read()
+    if options.track:
+        site = replace(site, compute=replace(site.compute, track=options.track))
     ground = survey(named_suite(options.suite, site.store, options.tier), site)
     part = part_of(ground, options.filters)
     if options.dry_run:

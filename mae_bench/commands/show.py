@@ -13,8 +13,9 @@ from mae_bench.cli import OK
 from mae_bench.commands.options import Place, parse
 from mae_bench.core.files import CLASSIFIER, ENCODER, FACTS, METRICS, last_progress
 from mae_bench.kit.figures import FIGURES, UNDRAWN, shows
+from mae_bench.suite.finding import find_job
 from mae_bench.suite.store import FAILURE, LOG, RESULT
-from mae_bench.suite.stored import StoredJob, find_job
+from mae_bench.suite.stored import StoredJob
 from mae_bench.suite.wording import (
     duration,
     fidelity_lines,
@@ -43,6 +44,7 @@ FILES = {
     CLASSIFIER: "the fine-tuned model, for the tasks that come after",
     "checkpoints": "states to continue from",
     "tensorboard": "curves for TensorBoard",
+    "trackers": "how far each tracker was told, and what it printed",
 }
 """Files that are for reading -> what is in them."""
 WIDTH = 100

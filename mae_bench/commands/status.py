@@ -24,7 +24,7 @@ from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.status import Standing, View, planned, standings, stored
 from mae_bench.suite.store import Store
-from mae_bench.suite.stored import stored_jobs
+from mae_bench.suite.stored import check_store, stored_jobs
 from mae_bench.suite.tier import FULL
 
 POLL_S = 2.0
@@ -103,8 +103,7 @@ def look_of(options: StatusOptions) -> Look:
         return Look(site, ground.plan, ground.blocked)
     if (options.filters, options.tier) != (Filters(), FULL):
         raise ValueError("--only, --task, --seed and --tier choose within a suite: pass --suite")
-    if not site.store.is_dir():
-        raise ValueError(f"no store {site.store}; pass --store DIR, or --suite to see what is new")
+    check_store(site.store)
     return Look(site, None, {})
 
 

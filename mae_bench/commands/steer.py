@@ -10,7 +10,7 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.commands.status import Look, standings_of
 from mae_bench.core.site import Site
 from mae_bench.suite import launch
-from mae_bench.suite.finding import Candidate, several
+from mae_bench.suite.finding import candidate_of, find_job, in_store, several
 from mae_bench.suite.launch.queue import Unanswered
 from mae_bench.suite.narrow import Filters, part_of
 from mae_bench.suite.preflight import survey
@@ -18,7 +18,6 @@ from mae_bench.suite.presets import named_suite
 from mae_bench.suite.status import OVER, Standing, chain
 from mae_bench.suite.steering import UNTOLD, end_process, mark_cancelled, retried
 from mae_bench.suite.store import JOB, Store
-from mae_bench.suite.stored import find_job, in_store
 from mae_bench.suite.tier import FULL
 
 
@@ -42,7 +41,7 @@ def cancel(words: list[str]) -> int:
     about = "Let jobs save themselves and end. They rest until a later run asks for them."
     options = parse(SteerOptions, "cancel", words, about)
     site = options.place.read()
-    chosen = _spared(_chosen("cancel", options, site), options, site)
+    chosen = _spared(chosen_jobs("cancel", options, site), options, site)
     ending = {key: one for key, one in chosen.items() if one.state not in ("done", "failed")}
     for key in chosen.keys() - ending.keys():
         print(f"{chosen[key].entry} ({key[:8]}): {chosen[key].state}, there is nothing to end")
@@ -61,7 +60,7 @@ def retry(words: list[str]) -> int:
     """Forget why jobs failed or were cancelled; return the exit code."""
     about = "Forget why jobs failed or were cancelled, so that a later run starts them again."
     options = parse(SteerOptions, "retry", words, about)
-    chosen = _chosen("retry", options, options.place.read())
+    chosen = chosen_jobs("retry", options, options.place.read())
     if options.suite:  # whoever names a suite means those that there is something to do for
         chosen = {k: one for k, one in chosen.items() if one.state in ("failed", "cancelled")}
     for key, one in chosen.items():
@@ -72,7 +71,7 @@ def retry(words: list[str]) -> int:
     return OK
 
 
-def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Standing]:
+def chosen_jobs(command: str, options: SteerOptions, site: Site) -> Mapping[str, Standing]:
     """Return how the jobs that are meant stand, by key; ValueError if none is named."""
     if bool(options.job) == bool(options.suite):
         raise ValueError(f"{command} needs either jobs or --suite: mae-bench {command} KEY ...")
@@ -89,10 +88,7 @@ def _chosen(command: str, options: SteerOptions, site: Site) -> Mapping[str, Sta
     if len(options.job) == 1 and "/" in options.job[0]:
         keys = [in_store(find_job(options.job, site.store), site.store).key]
     else:
-        known = [
-            Candidate(key, one.entry.recipe, one.entry.row, one.entry.seed, one.state)
-            for key, one in found.items()
-        ]
+        known = list(map(candidate_of, found.values()))
         keys = several(options.job, known, f"the store {site.store}")
     return {key: found[key] for key in keys}
 

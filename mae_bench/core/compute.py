@@ -42,8 +42,8 @@ class Compute:
     """Losses in a row that may be NaN or infinite before the run goes back to its checkpoint."""
     knn_every: int = 0
     """Epochs between k-nearest-neighbour accuracies of the encoder in training; 0 for none."""
-    tensorboard: bool = False
-    """Whether the curves are also written for TensorBoard (pip install tensorboard)."""
+    track: tuple[str, ...] = ()
+    """Trackers that are told how it goes, such as tensorboard, wandb, mlflow, trackio."""
     force: bool = False
     """Whether a checkpoint of another configuration may be resumed; the result then says so."""
 

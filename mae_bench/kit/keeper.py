@@ -52,7 +52,6 @@ class Keeper:
         self.before_save: Callable[[], None] = lambda: None
         """Called before each save, to bring `extra` up to date."""
         self.logs_fail = False
-        self.board = _board(out) if machine.compute.tensorboard and self.ranks.first else None
         self.start = self.resume()
 
     def after(self, step: int, loss: Tensor | float, **values: float | int) -> None:
@@ -71,10 +70,6 @@ class Keeper:
             return
         try:
             append_metrics(self.out, step=step, steps=self.steps, **values)
-            if self.board is not None:
-                for name, value in values.items():
-                    self.board.add_scalar(name, value, step)
-                self.board.flush()
         except OSError as error:
             if not self.logs_fail:
                 log.warning("progress is not logged any more: %s", error)
@@ -146,15 +141,6 @@ class Keeper:
         if differing and self.ranks.first:
             record_facts(self.out, resumed_from_another_configuration=differing)
         self.extra["identity"] = identity
-
-
-def _board(out: Path) -> Any:
-    """Return a writer of curves for TensorBoard; ValueError without the package."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ValueError("--tensorboard needs its package: pip install tensorboard") from error
-    return SummaryWriter(str(out / "tensorboard"))
 
 
 def _finite(loss: Tensor | float, step: int) -> float:

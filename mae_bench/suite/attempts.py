@@ -35,7 +35,7 @@ STARTING = "starting"
 MOST_IN_VAIN = 3
 """Attempts in a row that may save nothing new before the job counts as failed."""
 UNCOUNTED = re.compile(
-    r"(attempts|figures|tensorboard|mmengine)/|core(\.\d+)?$|.*\.(part|sbatch|txt)$"
+    r"(attempts|figures|tensorboard|trackers|mmengine)/|core(\.\d+)?$|.*\.(part|sbatch|txt)$"
     r"|(job|compute|facts|seconds|energy|failure|cancelled|submission)\.json$"
     rf"|{re.escape(METRICS)}$"
 )

@@ -77,6 +77,15 @@ def classifier_spec(path: Path, task: str) -> dict[str, Any]:
     return spec
 
 
+def spec_of(path: Path) -> dict[str, Any]:
+    """Return the encoder's spec in the header of an encoder or classifier file of ours.
+
+    Empty for any other file.
+    """
+    classifier = _header(path, "mae_bench.classifier") or {}
+    return spec_in(path) or classifier.get("spec", {})
+
+
 def _header(path: Path, key: str) -> dict[str, Any] | None:
     """Return what a safetensors file has under that key, None if it has not."""
     try:

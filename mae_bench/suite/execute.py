@@ -40,6 +40,7 @@ from mae_bench.suite.store import (
     sealed,
 )
 from mae_bench.suite.torchrun import follow, run_ranks
+from mae_bench.suite.tracking import tracked
 from mae_bench.suite.verdict import FAILED, error_of, give_up, leave_failure, passing
 
 log = logging.getLogger(__name__)
@@ -129,10 +130,11 @@ def _code(turn: Turn, folder: Path, job: dict[str, Any], recipe: Recipe) -> int:
     if in_vain(folder, job.get("attempts_before", 0)):
         give_up(folder, turn)
         return FAILED
-    num_ranks, here = read_compute(folder).gpus, place(os.environ)
-    if (num_ranks > 1 or here.nodes > 1) and "RANK" not in os.environ:
-        return run_ranks(folder, num_ranks, here)
-    return _run(folder, job, recipe)
+    compute, here = read_compute(folder), place(os.environ)
+    with tracked(folder, compute.track):
+        if (compute.gpus > 1 or here.nodes > 1) and "RANK" not in os.environ:
+            return run_ranks(folder, compute.gpus, here)
+        return _run(folder, job, recipe)
 
 
 def _follow(folder: Path, job: dict[str, Any], recipe: Recipe) -> int:

@@ -18,6 +18,7 @@ from mae_bench.suite.plan import ABSENT, Plan, plan
 from mae_bench.suite.store import RESULT, Store
 from mae_bench.suite.suite import Suite
 from mae_bench.suite.toolboxes import missing
+from mae_bench.suite.tracking import problems as tracker_problems
 
 
 class PreflightError(Exception):
@@ -95,7 +96,7 @@ def prepare_ground(
         for name in sorted(wanted.keys() - own)
         for line in check(name, ground.roots.get(name), sorted(wanted[name]))
     ]
-    problems += _elsewhere(ground)
+    problems += _elsewhere(ground) + _untracked(ground)
     if results is not None:
         problems += unwritable(results / ground.plan.name, "results")
     problems += unwritable(ground.store.root, "store") or disk_problem(
@@ -211,6 +212,14 @@ def _elsewhere(ground: Ground) -> list[str]:
         except ValueError as error:
             problems.append(f"store: {error}")
     return problems
+
+
+def _untracked(ground: Ground) -> list[str]:
+    """Return why trackers that are asked for cannot be used by the jobs to run."""
+    names = ground.site.compute.track
+    jobs = _able(ground) if names else []
+    pythons = {ground.site.interpreter(job.recipe.resources.framework) for job in jobs}
+    return [line for python in sorted(pythons) for line in tracker_problems(names, python)]
 
 
 def unwritable(folder: Path, what: str) -> list[str]:

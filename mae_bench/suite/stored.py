@@ -1,8 +1,9 @@
-"""Jobs as their folders tell of them: found by path, key or words, without a suite or any data."""
+"""Jobs as their folders tell of them, without a suite or any data."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from mae_bench.core.job import Checkpoint, Job, Result, key_of
 from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe, build
 from mae_bench.core.registry import load
-from mae_bench.suite.finding import Candidate, the_one
+from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.encoders import FOLDER
 from mae_bench.suite.store import JOB, RESULT, JobState, read_result, state_in
 from mae_bench.suite.wording import one_line
 
@@ -30,11 +32,6 @@ class StoredJob:
     recipe: type[Recipe]
     state: JobState
     result: Result | None
-
-    @property
-    def candidate(self) -> Candidate:
-        """The job by what it can be called."""
-        return Candidate(self.key, self.name, self.row, self.seed, self.state.name)
 
 
 def read_job(folder: Path) -> StoredJob:
@@ -56,34 +53,21 @@ def read_job(folder: Path) -> StoredJob:
     return StoredJob(folder, key, *about, content, recipe, state, result)
 
 
-def find_job(words: Sequence[str], store: Path) -> StoredJob:
-    """Return the one job that is meant, by folder, by key or its beginning, or by words.
+def check_store(store: Path) -> None:
+    """Raise ValueError with the next step unless the folder is a store: what jobs were run in.
 
-    Raises ValueError naming candidates if that is none or several.
+    One of encoders alone counts too, and one in which rests of jobs are all that is left.
     """
-    if len(words) == 1:
-        folder = Path(words[0])
-        if _is_there(folder / JOB) or ("/" in words[0] and _is_there(folder)):
-            return read_job(folder)
-        if "/" in words[0]:
-            raise ValueError(f"{words[0]}: no such job folder; pass a key or words of the job")
-        if words[0] not in ("", ".", "..") and _is_there(store / words[0]):
-            return read_job(store / words[0])
-    jobs = {job.key: job for job in stored_jobs(store)[0]}
-    return jobs[the_one(words, [job.candidate for job in jobs.values()], f"the store {store}")]
-
-
-def in_store(job: StoredJob, store: Path) -> StoredJob:
-    """Return the job if it lies in the store under its own key; ValueError with the next step."""
-    if job.folder.resolve() != (store / job.folder.name).resolve():
-        parent = job.folder.resolve().parent
-        raise ValueError(f"{job.folder} is not in the store {store}; pass --store {parent}")
-    if job.folder.resolve().name != job.key:
+    if not store.is_dir():
         raise ValueError(
-            f"{job.folder} holds job {one_line(job.key)}, so it is a copy: a job lies in the "
-            "folder of its key"
+            f"no store {store}; pass --store DIR, or --suite S to see what a run would do"
         )
-    return job
+    marks = (f"*/{JOB}", f"*/{ATTEMPTS}", f"{FOLDER}/*.safetensors")
+    if not any(path for mark in marks for path in islice(store.glob(mark), 1)):
+        raise ValueError(
+            f"{store} is no store: no job was ever run in it; pass --store with the folder that "
+            "`mae-bench run` filled"
+        )
 
 
 def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
@@ -128,11 +112,3 @@ def rebuilt(jobs: Iterable[StoredJob]) -> dict[str, Job]:
     for one in known.values():
         add(one)
     return {key: job for key, job in found.items() if job.key == key}
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether the file or folder is there; no name is too long or odd to ask for."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

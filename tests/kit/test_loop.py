@@ -284,16 +284,6 @@ def test_a_full_disk_for_logs_costs_lines_and_not_the_run(tmp_path, monkeypatch,
     assert caplog.text.count("progress is not logged any more") == 1
 
 
-def test_curves_are_written_for_tensorboard(tmp_path, monkeypatch):
-    monkeypatch.setattr(pace, "LOG_EVERY_S", -1.0)
-    train(*build(tmp_path, tensorboard=True))
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(1, 13))
-
-
 def test_batches_are_divided_without_remainder():
     assert [split_batch(16, rank, 2, 4).rows(part) for rank in (0, 1) for part in (0, 1)] == [
         slice(0, 4),

@@ -26,6 +26,19 @@ TRIALS = {
 }
 
 
+ODD_TRACKERS = {
+    "remembering": "odd_trackers:Remembering",
+    "hanging_at_open": "odd_trackers:HangingAtOpen",
+    "raising": "odd_trackers:Raising",
+    "blocking": "odd_trackers:Blocking",
+    "dying": "odd_trackers:Dying",
+    "shouting": "odd_trackers:Shouting",
+    "eating_the_end": "odd_trackers:EatingTheEnd",
+    "needing": "needing_tracker:Needing",
+    "broken": "no_such_module:Tracker",
+}
+
+
 def register(patch):
     """Register the trial recipes here, and let child processes import them."""
     patch.syspath_prepend(str(RECIPES))
@@ -131,6 +144,18 @@ def write_suite(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def odd_trackers(tmp_path, monkeypatch):
+    """Install a distribution that brings the odd trackers, for this process and its children."""
+    about = tmp_path / "site" / "odd_trackers-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-trackers\nVersion: 1.0\n")
+    points = [f"{name} = {target}" for name, target in ODD_TRACKERS.items()]
+    (about / "entry_points.txt").write_text("\n".join(["[mae_bench.trackers]", *points, ""]))
+    monkeypatch.syspath_prepend(str(about.parent))
+    monkeypatch.setenv("PYTHONPATH", str(about.parent), prepend=os.pathsep)
 
 
 ROWS = {"Good": {}, "Other": {"steps": 6}, "Bad": {"outcome": "raise"}}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mae_bench.core.files import METRICS
@@ -95,7 +95,8 @@ def _timed(bench: Bench, job: Job, say: Say) -> Sample | None:
         say(f"not timed: {what} measures a fine-tuned model, and there is none yet")
         return None
     job = _with_random_encoder(bench, job)
-    folder = bench.store.prepare(job, bench.ground.data(job), bench.ground.site.compute)
+    compute = replace(bench.ground.site.compute, track=())
+    folder = bench.store.prepare(job, bench.ground.data(job), compute)
     try:
         seconds, reason = _whole_seconds(folder, _started(bench, job, folder))
         if reason:

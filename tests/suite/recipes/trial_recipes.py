@@ -53,7 +53,7 @@ class Counting:
             with (ctx.out / "steps.txt").open("a") as stream:
                 stream.write(f"{step}\n")
             write_json(place, step)
-            append_metrics(ctx.out, step=step, steps=self.steps)
+            append_metrics(ctx.out, step=step, steps=self.steps, half=step / 2)
             marker = ctx.out / "paused"
             if step == self.pause_at and not marker.exists():
                 marker.write_text(str(os.getpid()))
