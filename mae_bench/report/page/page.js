@@ -65,9 +65,9 @@ function showRows() {
     else head.removeAttribute("aria-sort");
   }
   const by = heads.find((head) => head.dataset.id === view.sort);
-  const title = by && by.firstChild.firstChild.textContent;
-  const order = !by || by.dataset.sort === "text" ? "" : view.down ? ", highest first" : ", lowest first";
-  const how = by ? `, sorted by ${title}${order}` : "";
+  const end = view.down ? "highest" : "lowest";
+  const order = !by || by.dataset.sort === "text" ? "" : `, ${end} first`;
+  const how = by ? `, sorted by ${by.querySelector("span").textContent}${order}` : "";
   byId("count").textContent = `${kept.length} of ${rows.length} rows${how}`;
 }
 
@@ -77,7 +77,6 @@ function growRows(until) {
 }
 
 // --- columns ----------------------------------------------------------------------------------
-
 function isHidden(head) {
   return view.off.has(`column:${head.dataset.id}`) || view.off.has(`task:${head.dataset.task}`);
 }
@@ -97,7 +96,6 @@ function showColumns() {
 }
 
 // --- the address ------------------------------------------------------------------------------
-
 function writeAddress() {
   const found = new URLSearchParams();
   if (view.words) found.set("words", view.words);
@@ -141,7 +139,6 @@ function change() {
 }
 
 // --- details ----------------------------------------------------------------------------------
-
 const dialog = byId("dialog"), panel = byId("panel"), place = document.createComment("details");
 
 function openTarget(name, inView = true) {
@@ -167,7 +164,6 @@ function putBack() {
 }
 
 // --- a hint at what is pointed at or has the keyboard ------------------------------------------
-
 const tip = byId("tip");
 let tipped = null;
 
@@ -183,8 +179,13 @@ function showTip(target) {
   (dialog.open ? dialog : document.body).append(tip);
   tip.hidden = false;
   target.setAttribute("aria-describedby", "tip");
-  const at = target.getBoundingClientRect(), own = tip.getBoundingClientRect();
-  const left = Math.min(Math.max(8, at.left), document.documentElement.clientWidth - own.width - 8);
+  placeTip();
+}
+
+function placeTip() {
+  if (!tipped) return;
+  const at = tipped.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  const left = Math.min(at.left, document.documentElement.clientWidth - own.width - 8);
   const above = at.bottom + own.height + 10 > innerHeight;
   tip.style.left = `${Math.max(8, left)}px`;
   tip.style.top = `${above ? Math.max(8, at.top - own.height - 4) : at.bottom + 4}px`;
@@ -197,7 +198,6 @@ function hideTip() {
 }
 
 // --- light and dark ---------------------------------------------------------------------------
-
 const THEMES = ["auto", "light", "dark"];
 
 function setTheme(name) {
@@ -216,7 +216,6 @@ function nextTheme() {
 }
 
 // --- what the reader does -----------------------------------------------------------------------
-
 function sortBy(head) {
   const first = head.dataset.sort === "number"; // most first; texts and losses begin at the least
   if (view.sort !== head.dataset.id) Object.assign(view, { sort: head.dataset.id, down: first });
@@ -275,8 +274,8 @@ for (const kind of ["mouseover", "focusin"]) {
     if (target !== tipped && !tip.contains(event.target)) showTip(target);
   });
 }
+document.addEventListener("scroll", placeTip, { capture: true, passive: true });
 box.addEventListener("scroll", () => {
-  hideTip();
   const near = box.scrollTop + 2 * box.clientHeight > box.scrollHeight;
   if (near && limit < matching.length) growRows(limit + STEP);
 }, { passive: true });
