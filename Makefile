@@ -8,15 +8,17 @@ SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 SLURM_TESTS = tests/slurm
+BROWSER_TESTS = tests/report/test_page_browser.py
 SLURM = munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins \
   slurmdbd slurm-wlm-mysql-plugin mariadb-server
 
-.PHONY: help demo test test-slurm lint unit benchmarks venv lock clean-venv
+.PHONY: help demo test test-slurm test-browser lint unit benchmarks venv lock clean-venv
 
 help:
 	@echo "make demo   install into .venv and run the demo suite to its leaderboard"
 	@echo "make test   install into .venv, check style, types and layers, run all tests"
 	@echo "make test-slurm  the tests on a SLURM cluster that they start (root; installs Debian's SLURM)"
+	@echo "make test-browser  the tests of the page in a browser (installs Debian's chromium if root)"
 	@echo "make lint   the checks without the tests"
 	@echo "make unit   the tests without the checks"
 	@echo "make benchmarks  the speed figures that this machine can give"
@@ -44,6 +46,13 @@ test-slurm: $(STAMP)
 	  apt-get update --quiet --quiet; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(SLURM); }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm $(SLURM_TESTS)
+
+test-browser: $(STAMP)
+	@command -v chromium >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "chromium is not installed, and only root can install it"; exit 1; }; \
+	  apt-get update --quiet --quiet; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/all.py

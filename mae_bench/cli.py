@@ -12,7 +12,7 @@ from importlib import import_module
 from mae_bench import __version__
 
 OK, FAILED, USAGE, PREFLIGHT, INTERRUPTED = 0, 1, 2, 3, 130
-ONLY_TELL = ("plan", "status", "logs", "explain", "missing", "show", "doctor", "list")
+ONLY_TELL = ("plan", "status", "logs", "explain", "missing", "show", "doctor", "list", "compare")
 """Commands that have done all they can once nobody reads on."""
 
 
@@ -105,6 +105,21 @@ COMMANDS = {
         "mae_bench.commands.run:report",
         "write a suite's tables again from the results in the store",
         "mae-bench report --suite demo",
+    ),
+    "import": Command(
+        "mae_bench.commands.references:references",
+        "let numbers of others stand beside ours in every later report",
+        "mae-bench import ours-of-last-year.csv",
+    ),
+    "compare": Command(
+        "mae_bench.commands.compare:compare",
+        "say how two rows differ, how sure that is, and how many seeds would settle it",
+        "mae-bench compare MAE Supervised --suite demo",
+    ),
+    "verify": Command(
+        "mae_bench.commands.verify:verify",
+        "check every result of a store; name those that were edited, broken or orphaned",
+        "mae-bench verify --suite demo",
     ),
     "doctor": Command(
         "mae_bench.doctor:doctor",

@@ -10,6 +10,7 @@ from mae_bench.core.recipe import Metric, Resources, require
 from mae_bench.kit.archs import ARCHS, PAPER_ARCHS, Arch
 from mae_bench.kit.work import (
     FLOAT_BYTES,
+    MAE_AUTHORS,
     Cost,
     Work,
     blocks_multiply_adds,
@@ -43,6 +44,7 @@ class MAE(PretrainRecipe):
             hours=42.0,
             gpus=64,
             device="V100",
+            of=MAE_AUTHORS,
             source="42 h on 64 V100 for 800 epochs of ViT-L (facebookresearch/mae, PRETRAIN.md)",
             fields={"epochs": 800},
         ),
@@ -88,6 +90,11 @@ class MAE(PretrainRecipe):
         fits = self.mask_sampling != "grid" or (self.mask_ratio == 0.75 and grid % 2 == 0)
         allowed = "random or block unless mask_ratio is 0.75 and the patches a side are even"
         require(self, "mask_sampling", allowed, fits)
+
+    @property
+    def method(self) -> str:
+        """The ledger's word for such an encoder, where it tells more than the recipe's name."""
+        return "" if self.norm_pix else "mae,_unnormalised_pixels"
 
     @classmethod
     def demo(cls) -> Self:

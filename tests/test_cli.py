@@ -26,6 +26,8 @@ COMMANDS = (
     "retry",
     "gc",
     "report",
+    "verify",
+    "compare",
     "doctor",
     "data",
     "list",

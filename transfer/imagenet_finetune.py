@@ -10,6 +10,7 @@ from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
 from mae_bench.kit.epochs import check_epoch_fields
 from mae_bench.kit.work import (
     FLOAT_BYTES,
+    MAE_AUTHORS,
     Cost,
     Work,
     encoder_multiply_adds,
@@ -51,6 +52,7 @@ class ImagenetFinetune:
             hours=minutes / 60,
             gpus=gpus,
             device="V100",
+            of=MAE_AUTHORS,
             source=f"{minutes // 60} h {minutes % 60} min on {gpus} V100 for {arch} "
             "(facebookresearch/mae, FINETUNE.md)",
         )

@@ -9,6 +9,7 @@ from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
 from mae_bench.kit.epochs import check_epoch_fields
 from mae_bench.kit.work import (
+    MAE_AUTHORS,
     Cost,
     Work,
     encoder_multiply_adds,
@@ -48,6 +49,7 @@ class ImagenetLinear:
             hours=140 / 60,
             gpus=32,
             device="V100",
+            of=MAE_AUTHORS,
             source="2 h 20 min on 32 V100 for ViT-B (facebookresearch/mae, FINETUNE.md)",
         ),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from mae_bench.core.recipe import Context, Metric, Resources, require
+from mae_bench.core.recipe import Context, Curve, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, Arch
 from mae_bench.kit.work import Cost, Work, encoder_multiply_adds, forward_flops, training_flops
 from transfer.imagenet_finetune import ImagenetFinetune
@@ -33,7 +33,18 @@ class ImagenetPartial(ImagenetFinetune):
     name: ClassVar[str] = "imagenet_partial"
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(metric_name(blocks), f"partial {blocks} top-1", optional=True) for blocks in BLOCKS
+        Metric(
+            metric_name(blocks),
+            f"partial {blocks} top-1",
+            optional=True,
+            protocol="imagenet-partial",
+        )
+        for blocks in BLOCKS
+    )
+    curve: ClassVar[Curve] = Curve(
+        "partial fine-tuning",
+        "last blocks trained (0.5: the MLP of the last one)",
+        tuple((metric_name(blocks), blocks) for blocks in BLOCKS),
     )
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
     published_costs: ClassVar[tuple[Cost, ...]] = ()

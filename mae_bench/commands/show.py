@@ -33,6 +33,7 @@ FILES = {
     METRICS: "steps, losses and rates, a line about each second",
     FACTS: "what the job noted of its encoder, data, training and scores",
     "predictions.json": "every detection, in COCO's result format",
+    "matches.parquet": "which detection found an object, image by image",
     "scores": "what each class's classifier says of the test images",
     "predictions.parquet": "every test image with what was predicted",
     "predictions": "what was predicted, a file each image or class",

@@ -31,6 +31,12 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     commit(part, path)
 
 
+def update_bytes(path: Path, content: bytes) -> None:
+    """Write the file unless it has these bytes already: what is unchanged keeps its time."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
 def commit(part: Path, path: Path) -> None:
     """Rename a finished, fsynced `part` to `path` and make the renaming durable.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,9 +48,14 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the canonical JSON of the identity."""
-        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        """The hash of the identity."""
+        return key_of(self.identity)
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the identity's canonical JSON."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

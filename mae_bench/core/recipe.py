@@ -41,6 +41,17 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Metrics of a recipe that are the points of one line."""
+
+    title: str
+    along: str
+    """What differs from point to point: the title of the axis."""
+    points: tuple[tuple[str, str], ...]
+    """Name of a metric, and where on the axis it stands; in order, evenly spaced."""
+
+
+@dataclass(frozen=True)
 class Resources:
     """What a job needs; never hashed. `framework` picks the interpreter in site.toml."""
 
@@ -85,8 +96,13 @@ class Recipe(Protocol):
     """Recipes whose encoders that source measured; an objective's own name counts always."""
     published_archs: ClassVar[tuple[str, ...]]
     """Encoder sizes that the source of `published` gives values for."""
-    # Optional: `apart`, names of fields that make a protocol of their own; where one is not as in
-    # the recipe's defaults, the numbers stand in a column of their own.
+    # Optional, for the tables alone:
+    # `apart`, names of fields that make a protocol of their own; where one is not as in the
+    # recipe's defaults, the numbers stand in a column of their own.
+    # `published_schedule`, the ledger's word for a length that has published numbers of its own.
+    # `method`, of an objective: the ledger's word for its encoders where it is not the name.
+    # `never_without`, origins whose row no table may lack, and `caution`, a clause saying why.
+    # `curve`, a Curve of metrics that are drawn as one line instead of each by itself.
 
     @classmethod
     def demo(cls) -> Self:

@@ -33,6 +33,10 @@ class Work:
         return float(FLOAT_BYTES * (self.trained * (1 + MOMENTS) + self.frozen))
 
 
+MAE_AUTHORS = ("He et al. 2021, arXiv 2111.06377", "facebookresearch/mae")
+"""The MAE paper and its code, as the ledger of published numbers calls them."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What somebody published about the time that a recipe took."""
@@ -44,6 +48,10 @@ class Cost:
     source: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What differed from the recipe's published values."""
+    of: tuple[str, ...] = ()
+    """Sources, as the ledger of published numbers calls them, whose numbers took that long."""
+    origin: str = "mae"
+    """Of the encoders that took that long."""
 
 
 @runtime_checkable

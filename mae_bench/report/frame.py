@@ -19,6 +19,7 @@ COLUMNS = (
     "variant",
     "metric",
     "protocol",
+    "schedule",
     "per_image",
     "title",
     "unit",
@@ -33,8 +34,11 @@ COLUMNS = (
     "seconds",
     "device",
     "gpu_hours",
+    "encoder_device",
     "encoder_gpu_hours",
     "encoder_epochs",
+    "encoder_fidelity",
+    "method",
     "params",
     "flops",
 )
@@ -49,6 +53,8 @@ NUMBERS = (
 )
 NOT_MEASURED = "not measured"
 """State of an optional metric that a finished job does not have: no hole, but an empty cell."""
+NOT_NOTED = "not noted"
+"""Stamp of an encoder of before there were stamps."""
 JOB_COLUMNS = (
     "row",
     "recipe",
@@ -114,14 +120,19 @@ def long_frame(plan: Plan, store: Store, blocked: Mapping[str, str] | None = Non
     An optional metric that a finished job does not have is `not measured`.
 
     Values are looked up by the keys of planned jobs, so a number of another recipe cannot get in.
-    `blocked` (job key -> reason) tells what this machine cannot run.
+    `blocked` (job key -> reason) tells what this machine cannot run. Outside a suite, size and
+    origin of an encoder are those that its results noted.
     """
-    assert plan.suite is not None
     evidence = Evidence(plan, store, blocked or {})
-    kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in plan.suite.rows}
+    rows = () if plan.suite is None else plan.suite.rows
+    kinds = {row.label: {"arch": row.arch, "origin": row.origin} for row in rows}
     records = [
-        record | kinds[cell.row] for cell in plan.cells for record in _records(cell, evidence)
+        record | kinds.get(cell.row, {})
+        for cell in plan.cells
+        for record in _records(cell, evidence)
     ]
+    for record in records:
+        record["method"] = record["method"] or record["origin"]
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
@@ -159,6 +170,7 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
                     "variant": variant(cell.task, job),
                     "metric": metric.name,
                     "protocol": metric.protocol,
+                    "schedule": getattr(job.recipe, "published_schedule", ""),
                     "per_image": metric.per_image,
                     "title": metric.title,
                     "unit": metric.unit,
@@ -207,16 +219,18 @@ def _cost(result: Result | None) -> dict[str, Any]:
     }
 
 
-def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
-    """Return what is known of the encoder: its making, parameters and multiply-adds.
+def _encoder(job: Job, evidence: Evidence) -> dict[str, Any]:
+    """Return what is known of the encoder: size, origin, making, parameters and multiply-adds.
 
     Its own making costs nothing beside that of the job, where the job is it.
     """
-    made, maker = 0.0 if job.source is None else None, job
+    maker, costs = job, []
     while isinstance(maker.source, Job):
         maker = maker.source
-        result = evidence.store.result(maker)
-        made = None if result is None else (made or 0.0) + _cost(result)["gpu_hours"]
+        costs.append(_cost(evidence.store.result(maker)))
+    hours = [cost["gpu_hours"] for cost in costs]
+    stamps = dict.fromkeys(cost["fidelity"] or NOT_NOTED for cost in costs)
+    unknown = None in hours or maker.source is not None
     counts: dict[str, Any] = {}
     for one in (job, evidence.plan.source_of(job)):
         result = None if one is None else evidence.store.result(one)
@@ -224,8 +238,13 @@ def _encoder(job: Job, evidence: Evidence) -> dict[str, float | None]:
             {} if result is None else result.provenance.get("facts", {}).get("encoder", {})
         )
     return {
-        "encoder_gpu_hours": made,
+        "arch": counts.get("arch", ""),
+        "origin": counts.get("origin", ""),
+        "encoder_device": " + ".join(sorted({cost["device"] for cost in costs} - {""})),
+        "encoder_gpu_hours": None if unknown else float(sum(hours)),
         "encoder_epochs": None if maker.source else getattr(maker.recipe, "epochs", 0),
+        "encoder_fidelity": "; ".join(stamps),
+        "method": "" if maker.source else getattr(maker.recipe, "method", ""),
         "params": counts.get("params"),
         "flops": counts.get("flops"),
     }

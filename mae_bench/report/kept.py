@@ -14,12 +14,20 @@ from typing import Any
 
 from mae_bench.core.files import write_json
 from mae_bench.core.job import Job
+from mae_bench.report.imported import files
 from mae_bench.suite.plan import Plan
-from mae_bench.suite.store import Store
+from mae_bench.suite.store import RESULT, Store
+from mae_bench.suite.tiers import other_tiers
 
 MEMORY = "tables"
 """Folder in the store: what each folder of tables was made from."""
-CODE = Path(__file__).parents[1]
+FRONT_PAGE = "README.md"
+"""Beside the folders of all suites' tables."""
+CODE = [Path(__file__).parents[2] / name for name in ("mae_bench", "pretrain", "transfer")]
+DECIDING = (".py", ".csv", ".css", ".js", ".html", ".mplstyle")
+"""Endings of what the package has that tables depend on."""
+KEPT = ("figures/*.png", "*.parquet", "predictions.json", "metrics.jsonl")
+"""What of a finished job's folder tables show or are computed from, beside its result."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +46,26 @@ def report_of(plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str]
     every file has the bytes that it was written with.
     """
     memory = store.root / MEMORY / f"{_hash(str(folder.resolve()).encode())[:16]}.json"
-    made_from = _made_from(plan, store, blocked)
-    kept = _kept(memory, made_from, folder)
+    made_from = all_that_decides(plan, store, blocked)
+    kept = remembered(memory, made_from, folder)
     if kept is not None:
         return kept
     from mae_bench.report.write import write_report
 
     report = write_report(plan, store, folder, blocked)
-    files = {str(path.relative_to(folder)): _hash(path.read_bytes()) for path in report.paths}
-    content = {"made_from": made_from, "files": files, "main_table": report.main_table}
+    written = {str(path.relative_to(folder)): _hash(path.read_bytes()) for path in report.paths}
+    content = {"made_from": made_from, "files": written, "main_table": report.main_table}
     with contextlib.suppress(OSError):  # then they are made again the next time
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_json(memory, content)
     return report
 
 
-def _kept(memory: Path, made_from: str, folder: Path) -> Report | None:
+def remembered(memory: Path, made_from: str, folder: Path) -> Report | None:
     """Return the report if it is there as it was made from that, None if it is not."""
     try:
         content = json.loads(memory.read_text())
-        if content["made_from"] != made_from:
+        if content["made_from"] != made_from or not (folder.parent / FRONT_PAGE).is_file():
             return None
         paths = tuple(folder / name for name in content["files"])
         hashes = [_hash(path.read_bytes()) for path in paths]
@@ -68,7 +76,7 @@ def _kept(memory: Path, made_from: str, folder: Path) -> Report | None:
         return None
 
 
-def _made_from(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
+def all_that_decides(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
     """Return a hash of all that decides the tables."""
     digest = hashlib.sha256()
     for part in _parts(plan, store, blocked):
@@ -78,24 +86,42 @@ def _made_from(plan: Plan, store: Store, blocked: Mapping[str, str]) -> str:
 
 def _parts(plan: Plan, store: Store, blocked: Mapping[str, str]) -> Iterator[Any]:
     """Yield what decides the tables: code, suite, cells, and what each job's folder shows."""
-    code = sorted(CODE.rglob("*.py"))
-    yield [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in code]
-    yield metadata.version("pandas")
+    yield [
+        _version(path)
+        for package in CODE
+        for path in sorted(package.rglob("*"))
+        if path.suffix in DECIDING
+    ]
+    yield [(name, metadata.version(name)) for name in ("pandas", "matplotlib", "pyarrow", "scipy")]
+    yield [_version(path) for path in files(store.root)]
     yield plan.suite
     yield [(cell.row, cell.task, [job.key for job in cell.jobs]) for cell in plan.cells]
     yield sorted(blocked.items())
+    yield [(other.name, _results(other, store)) for other in other_tiers(plan)]
     for job in plan.jobs:
         yield job.key, job.row, job.seed, job.recipe
         yield _outcome(job, store)
 
 
+def _results(plan: Plan, store: Store) -> list[tuple[str, int, int]]:
+    """Return what changes with the results of the plan's jobs."""
+    paths = [store.dir(job) / RESULT for job in plan.jobs]
+    return [_version(path) for path in paths if path.is_file()]
+
+
 def _outcome(job: Job, store: Store) -> Any:
-    """Return the job's result and its pictures, or why there is none."""
+    """Return the job's result and what it left that tables are made from, or why there is none."""
     result = store.result(job)
     if result is None:
         return store.state(job)
-    pictures = sorted(p for p in (store.dir(job) / "figures").glob("*.png") if p.is_file())
-    return result, [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in pictures]
+    left = [path for pattern in KEPT for path in sorted(store.dir(job).glob(pattern))]
+    return result, [_version(path) for path in left if path.is_file()]
+
+
+def _version(path: Path) -> tuple[str, int, int]:
+    """Return what changes when the file does."""
+    now = path.stat()
+    return str(path), now.st_mtime_ns, now.st_size
 
 
 def _hash(content: bytes) -> str:

@@ -1,25 +1,44 @@
-"""The long table summed up: a line for each row, task and metric."""
+"""The long table summed up: a line for each row, task, variant and metric."""
 
 import pandas as pd
 
+from mae_bench.report.differences import best, to_baselines
 from mae_bench.report.frame import NOT_MEASURED, status
-from mae_bench.report.statistics import t_interval
+from mae_bench.report.measurement import Measurement, Sampled, interval, measured, nothing_kept
 
 GROUP = ["row", "task", "variant", "metric"]
-COLUMN = ["arch", "task", "variant", "metric"]
-"""Rows are compared within these: one metric, one architecture."""
-BASELINES = {"delta_supervised": "supervised", "delta_random": "random_init"}
-"""Column -> origin of the row that the difference is taken to."""
+"""A cell: one line of the board."""
 
 
-def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return mean, sample sd, n of m seeds and differences, in the frame's order.
+def leaderboard(frame: pd.DataFrame, sampled: Sampled = nothing_kept) -> pd.DataFrame:
+    """Return each cell's mean, how sure it is, and its differences, in the frame's order.
 
-    The mean is blank (NaN) unless every seed is there; the sd needs two. Differences are to the
-    supervised and the random row of the same architecture. `best` marks the best mean of an
-    architecture and all means within the pooled sd of it, unless that would mark all of them.
-    A number that is not measured counts neither as there nor as missing.
+    `frame` is a long table, as `load_results` gives. A mean is blank (NaN) unless all m seeds are
+    there; a number that is not measured counts neither as there nor as missing. The interval is
+    over seeds where there are several, else over test images if `sampled` finds what jobs kept of
+    them, widened by a published spread over seeds where one is known. Differences are to the
+    supervised and the random row of the same architecture, and `best` marks what cannot be told
+    from the best. docs/statistics.md has the formulas.
+
+    >>> from mae_bench.report.results import load_results
+    >>> board = leaderboard(load_results("runs"))
+    >>> probe = board[board["task"] == "imagenet_linear"].set_index("row")
+    >>> probe[["mean", "low", "high", "delta_random"]].round(1).loc["MAE"].to_dict()
+    {'mean': 61.5, 'low': 42.4, 'high': 80.6, 'delta_random': 29.5}
+    >>> probe["best"].to_dict()
+    {'MAE': False, 'Rand': False, 'Sup': False}
     """
+    board = _summed(frame)
+    known = _measurements(frame, board, sampled)
+    intervals = [None if one is None else interval(one) for one in known]
+    for name in ("low", "high"):
+        board[name] = [float("nan") if one is None else getattr(one, name) for one in intervals]
+    board["basis"] = ["" if one is None else one.basis for one in intervals]
+    return pd.concat([board, to_baselines(board, known)], axis=1).assign(best=best(board, known))
+
+
+def _summed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each cell's mean, sample sd, n of m seeds, cost, stamp, jobs and holes."""
     groups = frame.assign(why=_why(frame)).groupby(GROUP, sort=False)
     about = ["arch", "origin", "title", "unit", "higher_is_better", "digits", "protocol"]
     board = groups[about].first()
@@ -30,61 +49,28 @@ def leaderboard(frame: pd.DataFrame) -> pd.DataFrame:
     board["sd"] = groups["value"].std(ddof=1).where(whole)
     board["seconds"] = groups["seconds"].sum(min_count=1)
     board["keys"] = groups["key"].agg(" ".join)
-    board["why"] = groups["why"].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
+    for name in ("why", "fidelity"):
+        board[name] = groups[name].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
     for name in ("gpu_hours", "encoder_gpu_hours"):
         board[name] = groups[name].mean()
     for name in ("device", "encoder_epochs", "params", "flops"):
         board[name] = groups[name].first()
-    board["fidelity"] = groups["fidelity"].agg(lambda texts: "; ".join(sorted(set(texts) - {""})))
-    whole_cells = list(whole)
-    board = board.reset_index()
-    counted = frame[frame["state"] != NOT_MEASURED]
-    values = {key: list(group["value"]) for key, group in counted.groupby(GROUP, sort=False)}
-    there = zip(zip(*(board[n] for n in GROUP), strict=True), whole_cells, strict=True)
-    intervals = [t_interval(values.get(key, [])) if is_whole else None for key, is_whole in there]
-    for name in ("low", "high"):
-        board[name] = [getattr(one, name, float("nan")) for one in intervals]
-    board["basis"] = [getattr(one, "basis", "") for one in intervals]
-    for column, origin in BASELINES.items():
-        board[column] = _difference(board, origin)
-        for name in ("low", "high", "p"):
-            board[f"{column}_{name}"] = float("nan")
-        board[f"{column}_basis"] = ""
-    board["best"] = _best(board)
-    return board
+    return board.reset_index()
 
 
-def pooled_sd(one: float, other: float) -> float:
-    """Return the root of the mean of the variances that are known; NaN if neither is."""
-    known = [sd**2 for sd in (one, other) if not pd.isna(sd)]
-    return (sum(known) / len(known)) ** 0.5 if known else float("nan")
+def _measurements(
+    frame: pd.DataFrame, board: pd.DataFrame, sampled: Sampled
+) -> list[Measurement | None]:
+    """Return what is known of each line's mean, None where it has none."""
+    cells = dict(iter(frame[frame["value"].notna()].groupby(GROUP, sort=False)))
+    keys = zip(*(board[name] for name in GROUP), strict=True)
+    return [
+        None if pd.isna(mean) else measured(cells[key], sampled)
+        for key, mean in zip(keys, board["mean"], strict=True)
+    ]
 
 
 def _why(frame: pd.DataFrame) -> list[str]:
     """Return for each line why it has no value; empty where it has one."""
     lines = zip(frame["value"].isna(), frame["state"], frame["reason"], strict=True)
     return [status(state, reason) if absent else "" for absent, state, reason in lines]
-
-
-def _difference(board: pd.DataFrame, origin: str) -> pd.Series:
-    """Return each mean less the mean of the row of that origin and the same architecture."""
-    base = board[board["origin"] == origin].drop_duplicates(COLUMN)
-    merged = board.merge(base[[*COLUMN, "mean"]], on=COLUMN, how="left", suffixes=("", "_base"))
-    difference = merged["mean"] - merged["mean_base"]
-    return difference.where(merged["origin"] != origin)
-
-
-def _best(board: pd.DataFrame) -> pd.Series:
-    """Return whether a mean is told apart as the best, or as no worse than it by the pooled sd."""
-    marked = pd.Series(False, index=board.index)
-    for _, group in board.dropna(subset="mean").groupby(COLUMN, sort=False):
-        signed = list(group["mean"].where(group["higher_is_better"], -group["mean"]))
-        spreads = list(group["sd"])
-        top = signed.index(max(signed))
-        near = [
-            value == signed[top] or signed[top] - value <= pooled_sd(sd, spreads[top])
-            for value, sd in zip(signed, spreads, strict=True)
-        ]
-        if not all(near):
-            marked.loc[group.index[near]] = True
-    return marked

@@ -1,29 +1,42 @@
-"""The leaderboard as Markdown, CSV, JSON and HTML files."""
+"""A leaderboard's files: tables for people and programs, figures, and the page of all suites."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
-from mae_bench.core.files import json_text, write_bytes
-from mae_bench.core.job import Job
+from mae_bench.core.files import json_text, update_bytes
 from mae_bench.core.names import check_own
-from mae_bench.report.content import Content
-from mae_bench.report.document import details, document
+from mae_bench.report.agreement import agreements
+from mae_bench.report.beside import notes_on_others
+from mae_bench.report.document import SCHEMA, Document, Numbers, Words, details, document
+from mae_bench.report.efficiency import efficiency
+from mae_bench.report.figures.build import Shown, figures
 from mae_bench.report.frame import job_frame, long_frame
-from mae_bench.report.kept import Report
+from mae_bench.report.imported import imported
+from mae_bench.report.kept import FRONT_PAGE, Report
+from mae_bench.report.latex import latex
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
-from mae_bench.report.page.build import caption, page
-from mae_bench.report.surroundings import mixed, surroundings
-from mae_bench.report.table import (
-    difference_table,
-    escaped,
-    job_table,
-    main_table,
-    markdown,
-    plain,
+from mae_bench.report.markdown import MARK, front_page, leaderboard_text
+from mae_bench.report.notes import EXPLANATION, doubles, doubts, holes, notes
+from mae_bench.report.page.build import page
+from mae_bench.report.per_image import replicates
+from mae_bench.report.published import Reference, published
+from mae_bench.report.rows import (
+    columns_of,
+    deviations_of,
+    numbers_of_others,
+    order,
+    own_rows,
+    rows_of_others,
 )
+from mae_bench.report.surroundings import mixed, surroundings
+from mae_bench.report.table import plain
+from mae_bench.report.tables import terminal_table
+from mae_bench.report.twins import with_twins
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.presets import PRESETS
 from mae_bench.suite.store import Store
@@ -32,54 +45,73 @@ from mae_bench.suite.tier import FULL
 from mae_bench.suite.tiers import at_tier
 from mae_bench.suite.wording import duration, one_line
 
-FIGURES = ("reconstructions", "partial", "detections", "segmentations")
+JSON = "leaderboard.json"
+FORMATS: dict[str, Callable[[Document], str]] = {
+    "leaderboard.md": leaderboard_text,
+    "leaderboard.tex": latex,
+    JSON: json_text,
+}
+"""Files that are made of the document alone."""
 
 
 def write_report(
     plan: Plan, store: Store, folder: Path, blocked: Mapping[str, str] | None = None
 ) -> Report:
-    """Write leaderboard.md, .csv, .json, .html, long.csv and figures.
+    """Write all tables and figures into the folder, and the page of all suites beside it.
 
     `blocked` (job key -> reason) tells what this machine cannot run. The same store gives the
-    same bytes. A picture of an earlier report that no job has any more is deleted. ValueError if
-    the folder is a symbolic link.
+    same bytes. A figure of an earlier report that there is no more is deleted. ValueError if the
+    folder is a symbolic link.
     """
     check_own(folder, "the folder of tables")
     check_own(folder / "figures", "the folder of tables")
     folder.mkdir(parents=True, exist_ok=True)
-    frame, jobs = long_frame(plan, store, blocked), job_frame(plan, store, blocked)
-    board = leaderboard(frame)
+    brought = imported(store.root)
+    numbers = gathered(plan, store, blocked, (*published(), *brought.references))
+    others = numbers_of_others(numbers.rows, numbers.columns)
+    drawn = figures(Shown(plan, store, numbers.board, others, numbers.efficiency), folder)
     made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
-    content = Content(
-        suite=plan.name,
-        command=command(plan),
-        main=main_table(board),
-        difference=difference_table(board),
-        jobs=job_table(jobs),
-        explanation=EXPLANATION,
-        notes=[*notes(board), *holes(frame), *doubles(frame), *_total(jobs), *surroundings(made)],
-        figures=_copy_figures(plan, store, folder / "figures"),
-    )
-    texts = {
-        "leaderboard.md": _markdown(content),
-        "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
-        "index.html": page(content),
-        "long.csv": frame.to_csv(index=False, lineterminator="\n"),
-    }
-    texts["leaderboard.json"] = json_text(
-        document(content, frame, board, details(jobs, plan, store))
-    )
-    for name, text in texts.items():
-        _write(folder / name, text.encode())
-    names = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "index.html")
-    paths = [folder / name for name in (*names, "long.csv")] + list(content.figures)
-    return Report(tuple(paths), "\n".join([plain(content.main), *map(one_line, mixed(made))]))
+    said = [
+        *notes(numbers.board),
+        *notes_on_others(numbers.columns, numbers.rows),
+        *brought.problems,
+        *holes(numbers.frame),
+        *doubts(numbers.frame, partial(replicates, store.root)),
+        *doubles(numbers.frame),
+        *_total(numbers.jobs),
+        *surroundings(made),
+        *drawn.notes,
+    ]
+    words = Words(plan.name, command(plan), EXPLANATION, said)
+    whole = document(words, numbers, details(numbers.jobs, plan, store), drawn.figures)
+    paths = [*_files(whole, numbers, folder), *(p for one in drawn.figures for p in one.files)]
+    aside = _front_page(folder)
+    lines = [plain(terminal_table(whole)), *map(one_line, [*mixed(made), *aside])]
+    return Report(tuple(paths), "\n".join(lines))
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write the file unless it is so already: what is unchanged keeps its time."""
-    if not path.is_file() or path.read_bytes() != content:
-        write_bytes(path, content)
+def gathered(
+    plan: Plan,
+    store: Store,
+    blocked: Mapping[str, str] | None,
+    references: tuple[Reference, ...],
+) -> Numbers:
+    """Return the numbers of the suite, with those of others that may stand beside them."""
+    frame = long_frame(plan, store, blocked)
+    board = leaderboard(frame, partial(replicates, store.root))
+    columns = columns_of(frame)
+    ours = own_rows(frame, deviations_of(plan, store))
+    found = [*ours, *rows_of_others(frame, columns, references)]
+    rows = [found[place] for place in order((row.kind, row.arch, row.stamp) for row in found)]
+    return Numbers(
+        columns=columns,
+        rows=rows,
+        frame=frame,
+        board=with_twins(board, frame, references),
+        jobs=job_frame(plan, store, blocked),
+        efficiency=efficiency(frame, board, numbers_of_others(rows, columns)),
+        rank_agreement=agreements(board, plan, store),
+    )
 
 
 def command(plan: Plan) -> str:
@@ -99,30 +131,45 @@ def _is_preset(suite: Suite, name: str) -> bool:
         return False
 
 
-def _markdown(content: Content) -> str:
-    """Return the whole leaderboard.md."""
-    lines = [
-        f"# Leaderboard of the suite `{content.suite}`",
-        "",
-        markdown(content.main),
-        "",
-        content.explanation,
-        "",
-        *(f"- {escaped(note)}" for note in content.notes),
-        "",
-        *(f"![{caption(path)}](figures/{path.name})\n" for path in content.figures),
-        "## Differences to the baselines of the same architecture",
-        "",
-        markdown(content.difference),
-        "",
-        "## Where each number comes from",
-        "",
-        markdown(content.jobs),
-        "",
-        f"Made by `{content.command}`; all single numbers are in [long.csv](long.csv).",
-        "",
-    ]
-    return "\n".join(lines)
+def _files(whole: Document, numbers: Numbers, folder: Path) -> list[Path]:
+    """Write the tables, those alone that are not so already; return their paths."""
+    contents = {name: write(whole).encode() for name, write in FORMATS.items()}
+    contents["index.html"] = page(whole, folder).encode()
+    contents["leaderboard.csv"] = _csv(numbers.board)
+    contents["long.csv"] = _csv(numbers.frame)
+    contents["long.parquet"] = _parquet(numbers.frame)
+    for name, content in contents.items():
+        update_bytes(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    """Return the frame as CSV."""
+    return bytes(frame.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """Return the frame as Parquet, in which numbers stay what they are."""
+    stream = BytesIO()
+    frame.to_parquet(stream, index=False)
+    return stream.getvalue()
+
+
+def _front_page(folder: Path) -> list[str]:
+    """Write the page of all suites beside the folder; say so if there is somebody else's file."""
+    path = folder.parent / FRONT_PAGE
+    if path.is_file() and not path.read_text(errors="replace").startswith(MARK):
+        return [f"{path} is not one of mae-bench's, so it is left as it is"]
+    documents = {}
+    for file in sorted(folder.parent.glob(f"*/{JSON}")):
+        try:
+            found = json.loads(file.read_text())
+            if found["schema"] == SCHEMA:
+                documents[file.parent.name] = found
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # an older one, or somebody's own: its tables are made anew with its report
+    update_bytes(path, front_page(documents).encode())
+    return []
 
 
 def _total(jobs: pd.DataFrame) -> list[str]:
@@ -130,40 +177,3 @@ def _total(jobs: pd.DataFrame) -> list[str]:
     done = int((jobs["state"] == "done").sum())
     took = duration(float(jobs["seconds"].sum()))
     return [f"{done} of {len(jobs)} jobs are done; one after another they took {took}."]
-
-
-def _copy_figures(plan: Plan, store: Store, folder: Path) -> list[Path]:
-    """Copy the pictures that the MAE row's finished jobs left; return their new paths."""
-    kept = []
-    for name in FIGURES:
-        path = folder / f"{name}.png"
-        source = next(
-            (found for job in _shown(plan, store) if (found := _figure(store, job, name))), None
-        )
-        if source is None:
-            path.unlink(missing_ok=True)
-            continue
-        folder.mkdir(exist_ok=True)
-        _write(path, source.read_bytes())
-        kept.append(path)
-    return kept
-
-
-def _shown(plan: Plan, store: Store) -> Iterator[Job]:
-    """Return the finished jobs of the first MAE row, or of the first row if there is none."""
-    assert plan.suite is not None
-    rows = sorted(plan.suite.rows, key=lambda row: row.origin != "mae")
-    for cell in plan.cells:
-        if cell.row != rows[0].label:
-            continue
-        for job in cell.jobs:
-            chain: list[Job] = [job]
-            while (source := plan.source_of(chain[-1])) is not None:
-                chain.append(source)
-            yield from (one for one in reversed(chain) if store.result(one))
-
-
-def _figure(store: Store, job: Job, name: str) -> Path | None:
-    """Return the picture of that name in the job's folder, None if it left none."""
-    path = store.dir(job) / "figures" / f"{name}.png"
-    return path if path.is_file() and not path.is_symlink() else None

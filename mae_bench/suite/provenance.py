@@ -23,6 +23,19 @@ TOOLBOXES = {
     "mmseg": ("mmsegmentation", "mmengine", "mmcv-lite", "mmcv"),
 }
 
+NEEDED = (
+    "identity",
+    "started",
+    "finished",
+    "git",
+    "python",
+    "versions",
+    "device",
+    "ranks",
+    "facts",
+)
+"""What every result's provenance must have; git may be empty, outside a checkout."""
+
 
 def provenance(folder: Path, job: dict[str, Any], recipe: Recipe, started: float) -> dict[str, Any]:
     """Return the provenance of a job that ran here since `started`, in seconds of the epoch."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import CLASSIFIER, ENCODER, write_json
-from mae_bench.core.job import Checkpoint, Job, Result
+from mae_bench.core.job import Checkpoint, Job, Result, key_of
 from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Metric, fields_of
 from mae_bench.core.registry import OBJECTIVES, TASKS
@@ -145,8 +145,8 @@ def believed_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result
     """Return the result in the file if it is whole, of that key, unchanged, its metrics in range.
 
     Raises OSError without a file, and ValueError saying why what is there is not believed. A result
-    of before there were seals has none. A file is read once and again when it was replaced; what is
-    returned is shared, so nobody may change it.
+    of before there were seals has none; what it says that was run must give its key. A file is read
+    once and again when it was replaced; what is returned is shared, so nobody may change it.
     """
     now = path.stat()
     return _believed(
@@ -172,6 +172,9 @@ def _believed(
         unsealed = content["schema"] == 1 and SEAL not in content
         if not unsealed and content.get(SEAL) != _seal(content):
             raise ValueError("it was changed after it was written")
+        ran = content["provenance"].get("identity")
+        if ran is not None and key_of(ran) != key:
+            raise ValueError(f"what it says that was run is job {key_of(ran)}, not {key}")
         stamp = content.get("fidelity", [])
         return Result(
             key,

@@ -1,12 +1,13 @@
 """Jobs as their folders tell of them, without a suite or any data."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mae_bench.core.job import Result
+from mae_bench.core.job import Checkpoint, Job, Result, key_of
 from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe, build
 from mae_bench.core.registry import load
@@ -86,3 +87,28 @@ def stored_jobs(store: Path) -> tuple[list[StoredJob], list[str]]:
         else:
             strays.append(f"{path.parent} is named otherwise than its job, {one_line(job.key)}")
     return sorted(found, key=lambda job: (job.row, job.name, job.seed, job.key)), strays
+
+
+def rebuilt(jobs: Iterable[StoredJob]) -> dict[str, Job]:
+    """Return key -> the job as it was planned, of those whose files still give their key.
+
+    Those of another version of their recipe do not. An encoder that no job here made counts as a
+    file.
+    """
+    known = {job.key: job for job in jobs if key_of(job.content["identity"]) == job.key}
+    found: dict[str, Job] = {}
+
+    def add(one: StoredJob) -> Job:
+        identity = one.content["identity"]
+        source: Job | Checkpoint | None = None
+        if identity["source"] in known:
+            source = add(known[identity["source"]])
+        elif identity["source"] is not None:
+            source = Checkpoint(Path(str(one.content["encoder"])), identity["source"])
+        recipe = build(one.recipe, one.content["fields"])
+        job = Job(one.row, recipe, one.seed, identity["data"], source)
+        return found.setdefault(one.key, job)
+
+    for one in known.values():
+        add(one)
+    return {key: job for key, job in found.items() if job.key == key}

@@ -77,6 +77,8 @@ class Suite:
     """Name of a cheaper or dearer variant -> recipe -> fields that it has there."""
     tier: str = FULL
     """Which of its variants this is; others are called SUITE-TIER."""
+    whole: "Suite | None" = None
+    """The suite that this is a variant of; None for the full one itself."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name):

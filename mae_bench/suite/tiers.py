@@ -1,8 +1,10 @@
 """Variants of one suite: full, lite with published short schedules, and those of its own file."""
 
 import dataclasses
+from contextlib import suppress
 
 from mae_bench.core.recipe import unknown
+from mae_bench.suite.plan import Plan, plan
 from mae_bench.suite.suite import Row, Suite
 from mae_bench.suite.tier import FULL, LITE, Tier
 
@@ -21,6 +23,7 @@ def at_tier(suite: Suite, name: str) -> Suite:
         suite,
         name=f"{suite.name}-{name}",
         tier=name,
+        whole=suite,
         rows=tuple(_row(row, tier) for row in suite.rows),
         columns=tuple(dataclasses.replace(column, tier=tier) for column in suite.columns),
     )
@@ -30,6 +33,20 @@ def at_tier(suite: Suite, name: str) -> Suite:
             f"shorter schedule there; run it without --tier, or add [tiers.{name}.RECIPE]"
         )
     return changed
+
+
+def other_tiers(planned: Plan) -> list[Plan]:
+    """Return the plans of the same suite's other tiers, on the same data; those that differ."""
+    assert planned.suite is not None
+    whole = planned.suite.whole or planned.suite
+    fingerprints = {job.recipe.dataset: job.data_fingerprint for job in planned.jobs}
+    others = []
+    for name in dict.fromkeys((FULL, LITE, *whole.tiers)):
+        if name == planned.suite.tier:
+            continue
+        with suppress(ValueError):  # a tier that changes nothing there
+            others.append(plan(at_tier(whole, name), fingerprints))
+    return others
 
 
 def _row(row: Row, tier: Tier) -> Row:

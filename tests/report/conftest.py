@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,22 @@ import pytest
 
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Job
+from mae_bench.report.document import Words, details, document
+from mae_bench.report.published import Reference
+from mae_bench.report.write import gathered
 from mae_bench.suite.plan import Plan, plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Column, Row, Suite, made_row
 
 SEEDS = (0, 1)
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
+
+
+def made_by(job: Job) -> dict[str, str]:
+    """Return size and origin of the job's encoder, as a run notes them; nothing of a file."""
+    while isinstance(job.source, Job):
+        job = job.source
+    return {} if job.source else {"arch": job.recipe.arch, "origin": job.recipe.name}  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class Bench:
         """Write the job's result.json as the runner would."""
         folder = self.store.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"encoder": {"params": 807_936, "flops": 52_000_000}}
+        facts = {"encoder": {"params": 807_936, "flops": 52_000_000, **made_by(job)}}
         content = {
             "schema": 1,
             "key": job.key,
@@ -64,6 +75,26 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
 
 
 @pytest.fixture
+def one(bench: Callable[..., Bench]) -> Bench:
+    """Return one encoder on COCO with its numbers there: a report with little to draw."""
+    made = bench((made_row("MAE", "mae", "demo", {}),), (Column(COCO, "demo", seeds=(0,)),))
+    made.fill("MAE", COCO, 21.0)
+    return made
+
+
+@pytest.fixture
+def documented() -> Callable[..., dict[str, Any]]:
+    """Return a function: a bench and numbers of others -> the document, without any figure."""
+
+    def make(bench: Bench, *references: Reference) -> dict[str, Any]:
+        numbers = gathered(bench.plan, bench.store, None, references)
+        words = Words(bench.plan.name, "mae-bench run", "How to read it.", ["A note."])
+        return document(words, numbers, details(numbers.jobs, bench.plan, bench.store), [])
+
+    return make
+
+
+@pytest.fixture
 def three(bench: Callable[..., Bench]) -> Bench:
     """Return MAE, supervised and random init on fine-tuning, probing and COCO; nothing is run."""
     return bench(
@@ -88,3 +119,55 @@ def filled(three: Bench) -> Bench:
         for task, values in zip((FINETUNE, LINEAR, COCO), cells, strict=True):
             three.fill(row, task, *values)
     return three
+
+
+@pytest.fixture
+def stored(filled: Bench) -> Bench:
+    """Return the filled bench with what a run writes of each job before it starts."""
+    for job in filled.plan.jobs:
+        filled.store.prepare(job, None)
+    return filled
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Return Debian's browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    assert path is not None, "no chromium here; make test-browser installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return what opens a page's file; a page that asks for or complains of anything fails it."""
+    trouble: list[str] = []
+    contexts = []
+
+    def open_file(file: Path, address: str = "", **options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+        contexts.append(context)
+        shown = context.new_page()
+        url = file.resolve().as_uri()
+        shown.on("console", lambda message: trouble.append(f"{message.type}: {message.text}"))
+        shown.on("pageerror", lambda error: trouble.append(str(error)))
+        shown.on("request", lambda request: check(request.url))
+        shown.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error(e.violatedDirective))"
+        )
+
+        def check(asked: str) -> None:
+            if asked.partition("#")[0] != url and not asked.startswith("data:image/"):
+                trouble.append(f"request: {asked}")
+
+        shown.goto(url + address)
+        return shown
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert trouble == []

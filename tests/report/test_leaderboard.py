@@ -10,9 +10,11 @@ import pytest
 from mae_bench.core.owner import this_process
 from mae_bench.core.turns import take
 from mae_bench.report.frame import job_frame, long_frame
-from mae_bench.report.leaderboard import leaderboard, pooled_sd
-from mae_bench.report.table import main_table, score, signed
+from mae_bench.report.leaderboard import leaderboard
+from mae_bench.report.notes import holes
+from mae_bench.report.table import score, signed
 from mae_bench.suite.attempts import ATTEMPTS
+from mae_bench.suite.store import sealed
 from mae_bench.suite.suite import Column, Row, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -48,11 +50,11 @@ def test_a_missing_seed_blanks_the_mean_and_shows_n_of_m(three: Any) -> None:
     assert one["why"] == "not run"
 
 
-def test_nothing_run_is_nan_and_never_zero(three: Any) -> None:
+def test_nothing_run_is_nan_and_never_zero(three: Any, documented: Any) -> None:
     frame = long_frame(three.plan, three.store)
     assert frame["value"].isna().all()
     assert set(frame["state"]) == {"not run"}
-    texts = [c.text for line in main_table(leaderboard(frame)).lines for c in line[1:5]]
+    texts = [score(one) for one in leaderboard(frame).to_dict("records")]
     assert texts == ["0/2", "0/2", "0/1", "0/1"] * 3
 
 
@@ -163,6 +165,21 @@ def test_a_result_that_cannot_be_believed_never_gets_in(
     assert math.isnan(one["mean"])
 
 
+def test_a_number_edited_by_hand_never_gets_in_and_the_table_names_it(filled: Any) -> None:
+    job = filled.jobs("MAE", LINEAR)[0]
+    path = filled.store.dir(job) / "result.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()))))
+    assert cell(filled, "MAE", LINEAR)["mean"] == 61.5
+    path.write_text(path.read_text().replace('"top1": 60.0', '"top1": 99.0'))
+    one = cell(filled, "MAE", LINEAR)
+    assert score(one) == "1/2" and math.isnan(one["delta_supervised"]) and not one["best"]
+    (text,) = holes(long_frame(filled.plan, filled.store))
+    assert text == (
+        "No number for MAE in imagenet_linear (seed 0): interrupted: its result.json is not "
+        "believed: it was changed after it was written"
+    )
+
+
 def test_a_result_of_other_fields_stays_out(bench: Callable[..., Any]) -> None:
     row = made_row("MAE", "mae", "demo", {})
     before = bench((row,), (Column(LINEAR, "demo", {"epochs": 3}),))
@@ -187,47 +204,12 @@ def test_a_checkpoint_row_needs_no_pretraining_job(
     assert set(jobs["recipe"]) == {LINEAR}
 
 
-def test_best_marks_the_top_and_what_lies_within_the_pooled_sd(filled: Any) -> None:
-    board = leaderboard(long_frame(filled.plan, filled.store))
-    marked = {(r, t, m) for r, t, m, b in board[["row", "task", "metric", "best"]].to_numpy() if b}
-    # fine-tune: 81.0 twice; linear: 62.25 and 61.5, pooled sqrt((4.5 + 0.125) / 2) = 1.52
-    assert marked == {
-        ("MAE", FINETUNE, "top1"),
-        ("Rand", FINETUNE, "top1"),
-        ("MAE", LINEAR, "top1"),
-        ("Sup", LINEAR, "top1"),
-        ("Rand", COCO, "box_ap"),
-        ("Rand", COCO, "mask_ap"),
-    }
-
-
-def test_nothing_is_best_where_no_row_stands_out(filled: Any) -> None:
-    for row in ("MAE", "Sup", "Rand"):
-        filled.fill(row, COCO, 0.0)
-    board = leaderboard(long_frame(filled.plan, filled.store))
-    assert not board[board["task"] == COCO]["best"].any()
-
-
-def test_lower_is_best_where_lower_is_better(filled: Any) -> None:
-    frame = long_frame(filled.plan, filled.store)
-    frame.loc[frame["task"] == COCO, "higher_is_better"] = False
-    board = leaderboard(frame)
-    best = board[(board["task"] == COCO) & board["best"]]
-    assert set(best["row"]) == {"Sup"}
-
-
-def test_pooled_sd_is_the_root_of_the_mean_variance_of_those_known() -> None:
-    assert pooled_sd(3.0, 4.0) == math.sqrt(12.5)
-    assert pooled_sd(3.0, float("nan")) == 3.0
-    assert math.isnan(pooled_sd(float("nan"), float("nan")))
-
-
 def test_encoder_facts_come_from_the_results(three: Any) -> None:
     source = three.jobs("MAE", LINEAR)[0].source
     three.finish(source, {"loss": 0.5})
-    lines = main_table(leaderboard(long_frame(three.plan, three.store))).lines
-    assert [cell.text for cell in lines[0][-3:]] == ["0.81", "0.052", "vit_demo_patch8"]
-    assert [cell.text for cell in lines[2][-3:]] == ["", "", "vit_demo_patch8"]
+    made, unmade = cell(three, "MAE", LINEAR), cell(three, "Rand", LINEAR)
+    assert (made["params"], made["flops"], made["arch"]) == (807_936, 52_000_000, "vit_demo_patch8")
+    assert math.isnan(unmade["params"]) and unmade["arch"] == "vit_demo_patch8"
 
 
 def test_signs_are_shown_and_a_rounded_zero_has_none() -> None:

@@ -1,8 +1,13 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
+from scipy import stats
+
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
+from mae_bench.report.noise import floor
 from mae_bench.report.notes import doubles, holes, notes
 from mae_bench.suite.suite import Column, made_row
 
@@ -13,46 +18,72 @@ def sentences(bench: Any) -> list[str]:
     return notes(leaderboard(long_frame(bench.plan, bench.store)))
 
 
-def test_a_gain_is_set_beside_the_spread_over_seeds(filled: Any) -> None:
-    # pooled: random sqrt((4.5 + 8) / 2) = 2.5, supervised sqrt((4.5 + 0.125) / 2) = 1.52
-    assert sentences(filled)[1] == (
-        "linear top-1: MAE is 29.5 points better than Rand (more than the spread over seeds, 2.5) "
-        "and 0.8 points worse than Sup (within the spread over seeds, 1.5). "
-        "This column does not favour MAE over Sup."
+def test_each_mae_row_is_set_beside_each_baseline(filled: Any) -> None:
+    for row, values in {"MAE": (80.0, 80.2), "Sup": (60.0, 60.2), "Rand": (90.0, 90.2)}.items():
+        filled.fill(row, FINETUNE, *values)
+    supervised, random, grounds = sentences(filled)
+    # Welch of equal spreads: ± t(0.975, 2) * 0.1 * sqrt(2)
+    half = stats.t.ppf(0.975, 2) * 0.1 * math.sqrt(2)
+    assert supervised.startswith(
+        f"MAE against Sup: better in fine-tune top-1 (+20.0 points, +{20 - half:.1f} to "
+        f"+{20 + half:.1f}); not told apart in linear top-1 (−0.8 points, "
     )
-
-
-def test_a_column_that_does_not_favour_mae_says_so(filled: Any) -> None:
-    fine_tune, _, box, _ = sentences(filled)
-    assert "MAE is level with Rand (within the spread over seeds, 1.8)" in fine_tune
-    assert fine_tune.endswith("This column does not favour MAE over Rand.")
-    assert box == (
-        "COCO box AP: MAE is 1.0 points worse than Rand (one seed, spread unknown) and "
-        "1.0 points better than Sup (one seed, spread unknown). "
-        "This column does not favour MAE over Rand."
+    assert supervised.endswith(
+        "; nothing to judge by in COCO box AP (+1.0 points), COCO mask AP (+1.0 points)."
+    )
+    assert random.startswith("MAE against Rand: better in linear top-1 (+29.5 points, ")
+    assert f"; worse in fine-tune top-1 (−10.0 points, −{10 + half:.1f} to −" in random
+    assert grounds == (
+        "Intervals of the means: over seeds for 6; not known, with one seed and nothing kept of "
+        "each image, for 6."
     )
 
 
 def test_a_lower_number_favours_mae_where_lower_is_better(filled: Any) -> None:
+    for row, values in {"MAE": (80.0, 80.2), "Sup": (60.0, 60.2), "Rand": (90.0, 90.2)}.items():
+        filled.fill(row, FINETUNE, *values)
     frame = long_frame(filled.plan, filled.store)
     frame["higher_is_better"] = False
-    box = notes(leaderboard(frame))[2]
-    assert "MAE is 1.0 points better than Rand" in box
-    assert box.endswith("This column does not favour MAE over Sup.")
+    supervised, random, _ = notes(leaderboard(frame))
+    assert "worse in fine-tune top-1 (+20.0 points" in supervised
+    assert "better in fine-tune top-1 (−10.0 points" in random
 
 
 def test_missing_seeds_are_compared_with_nothing(filled: Any) -> None:
     (filled.store.dir(filled.jobs("Rand", LINEAR)[0]) / "result.json").unlink()
     (filled.store.dir(filled.jobs("MAE", FINETUNE)[0]) / "result.json").unlink()
-    fine_tune, linear, *_ = sentences(filled)
-    assert fine_tune == "fine-tune top-1: MAE has 1 of 2 seeds, so nothing is compared."
-    assert "MAE is not compared with Rand (1 of 2 seeds)" in linear
+    supervised, random, _ = sentences(filled)
+    assert supervised.endswith("; not compared in fine-tune top-1 (MAE has 1 of 2 seeds).")
+    assert random.endswith(
+        "; not compared in fine-tune top-1 (MAE has 1 of 2 seeds), "
+        "linear top-1 (Rand has 1 of 2 seeds)."
+    )
+
+
+def test_a_published_spread_is_named_where_it_is_used(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    once = frame[frame["seed"] == 0].assign(arch="vit_base_patch16")
+    known = floor("imagenet-finetune", "top1", "vit_base_patch16")
+    assert known is not None
+    texts = notes(leaderboard(once))
+    used = next(text for text in texts if text.startswith("Published spread over seeds (sd): "))
+    assert "0.08 for fine-tune top-1 of vit_base_patch16" in used and known.source in used
+    assert "by a published spread over seeds alone for 6" in " ".join(texts)
+
+
+def test_columns_of_one_title_are_told_apart_by_their_variant(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    wide = frame[frame["task"] == LINEAR].assign(variant="image size 448")
+    supervised, *_ = notes(leaderboard(pd.concat([frame, wide])))
+    assert "linear top-1 at image size 64 (−0.8 points" in supervised
+    assert "linear top-1 at image size 448 (−0.8 points" in supervised
+    assert "fine-tune top-1 (" in supervised
 
 
 def test_without_baselines_there_is_nothing_to_say(bench: Callable[..., Any]) -> None:
     alone = bench((made_row("MAE", "mae", "demo", {}),), (Column(LINEAR, "demo"),))
     alone.fill("MAE", LINEAR, 50.0, 51.0)
-    assert sentences(alone) == []
+    assert sentences(alone) == ["Intervals of the means: over seeds for 1."]
 
 
 def test_holes_are_named_once_with_their_reason(filled: Any) -> None:
@@ -65,7 +96,7 @@ def test_holes_are_named_once_with_their_reason(filled: Any) -> None:
         "interrupted",
         "No number for MAE in coco_vitdet (seed 0): failed: RuntimeError: boom",
     ]
-    assert sentences(filled) == []
+    assert not any(text.startswith("MAE against") for text in sentences(filled))
 
 
 def test_rows_that_are_the_same_jobs_are_named(bench: Callable[..., Any]) -> None:

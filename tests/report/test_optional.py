@@ -7,7 +7,7 @@ from mae_bench.core.recipe import Metric
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.notes import holes, notes
-from mae_bench.report.table import main_table
+from mae_bench.report.tables import main_tables
 from mae_bench.suite.store import check_metrics
 from mae_bench.suite.suite import Column, made_row
 from mae_bench.suite.wording import result_text
@@ -28,9 +28,11 @@ def measured(bench: Any) -> Any:
     return made
 
 
-def test_a_metric_that_does_not_exist_is_an_empty_cell_and_never_0(measured: Any) -> None:
-    table = main_table(leaderboard(long_frame(measured.plan, measured.store)))
-    mae, rand = ([cell.text for cell in line[1:10]] for line in table.lines)
+def test_a_metric_that_does_not_exist_is_an_empty_cell_and_never_0(
+    measured: Any, documented: Any
+) -> None:
+    (table,) = main_tables(documented(measured)).values()
+    mae, rand = ([cell.text for cell in line[2:11]] for line in table.lines)
     assert mae == ["50.5 ± 0.7", "55.5 ± 0.7", *[""] * 6, "60.5 ± 0.7"]
     assert rand == ["0/2"] * 9
 
@@ -42,7 +44,8 @@ def test_it_is_no_hole_and_nothing_is_said_of_it(measured: Any) -> None:
     full = long_frame(measured.plan, measured.store)
     assert [line.split(" in ")[0] for line in holes(frame)] == ["No number for Rand"]
     assert holes(full) == []
-    assert len(notes(leaderboard(full))) == len(MADE)
+    against = notes(leaderboard(full))[0]
+    assert against.count(" top-1 (") == len(MADE) and "not compared" not in against
     assert set(full[full["value"].isna()]["state"]) == {"not measured"}
 
 

@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from mae_bench.core.files import record_facts, write_bytes
 from transfer.detection_figures import detection_figures
 from transfer.detectron2_adapter.data import DetectionData, Split, have_masks, read_split
+from transfer.detectron2_adapter.matches import MATCHES, Matches, all_matches, write_matches
 
 Kind = str
 """`bbox` or `segm`."""
@@ -36,6 +37,8 @@ class Scores:
     """The 12 in [0, 1]; -1 for sizes that do not occur."""
     per_class: dict[str, float | None]
     """Category -> AP in percent, None for one without an object."""
+    matches: Matches
+    """Of every image, from which the AP of any sample of them follows."""
 
     @property
     def named(self) -> dict[str, float | None]:
@@ -69,8 +72,9 @@ def coco_data(root: Path) -> DetectionData:
 class CocoEvaluator(DatasetEvaluator):  # type: ignore[misc] # detectron2 has no types
     """Gathers what all ranks found and scores it with faster-coco-eval on the first.
 
-    evaluate() leaves predictions.json, the 12 numbers and the AP of each class in facts.json, and
-    figures; it returns box_ap and, with masks, mask_ap in percent, None on the other ranks.
+    evaluate() leaves predictions.json, matches.parquet, the 12 numbers and the AP of each class in
+    facts.json, and figures; it returns box_ap and, with masks, mask_ap in percent, None on the
+    other ranks.
     """
 
     def __init__(self, split: Split, out: Path, kinds: tuple[Kind, ...]) -> None:
@@ -101,6 +105,7 @@ class CocoEvaluator(DatasetEvaluator):  # type: ignore[misc] # detectron2 has no
         predictions = [detection for _, part in gathered for detection in part]
         write_bytes(self.out / "predictions.json", json.dumps(predictions).encode())
         scores = {kind: coco_scores(self.split, predictions, kind) for kind in self.kinds}
+        write_matches(self.out / MATCHES, {kind: one.matches for kind, one in scores.items()})
         record_facts(
             self.out,
             coco={kind: one.named for kind, one in scores.items()},
@@ -125,7 +130,7 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
     """
     truth = COCO(json.loads(split.annotations.read_bytes()))
     if not predictions:
-        return Scores([0.0] * 12, _nothing_found(truth, split))
+        return Scores([0.0] * 12, _nothing_found(truth, split), all_matches(truth, COCO(), {}))
     found = truth.loadRes(predictions) if kind == "bbox" else _masks(truth, predictions)
     scored = COCOeval_faster(
         truth, found, kind, print_function=lambda *_: None, rle_iou_max_workers=1
@@ -136,7 +141,8 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
     per_class = {
         name: _mean_percent(precision[:, :, i]) for i, name in enumerate(split.category_names)
     }
-    return Scores([float(value) for value in scored.stats[:12]], per_class)
+    matches = all_matches(truth, found, scored.ious)
+    return Scores([float(value) for value in scored.stats[:12]], per_class, matches)
 
 
 def _masks(truth: Any, predictions: list[dict[str, Any]]) -> Any:

@@ -1,120 +1,147 @@
-"""The leaderboard as one plain HTML page that needs nothing beside its pictures."""
+"""The leaderboard as one HTML file that needs nothing beside it: no network, no other file."""
 
-from html import escape
+import hashlib
+from base64 import b64encode
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from string import Template
+from typing import Any
 
-from mae_bench.report.content import Content
-from mae_bench.report.table import Cell, Table
+from mae_bench.report.page.board import Board, board_of, main_table
+from mae_bench.report.page.controls import controls
+from mae_bench.report.page.details import row_details
+from mae_bench.report.page.differences import baseline_table, published_table
+from mae_bench.report.page.markup import Html, element, joined
+from mae_bench.report.page.sections import (
+    agreement_table,
+    efficiency_table,
+    figures,
+    job_table,
+    sentences,
+)
+from mae_bench.report.page.words import hours, plural
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; --best: #2a93; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
-  padding: 0 1rem; background: Canvas; color: CanvasText; }
-h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--line); }
-.r { text-align: right; }
-td.r { white-space: nowrap; }
-thead th { vertical-align: bottom; font-weight: 600; }
-thead th.group { text-align: center; }
-tbody th { font-weight: 600; position: sticky; left: 0; background: Canvas; min-width: 7rem; }
-tbody tr:hover td, tr:target td { background: var(--soft); }
-tbody td.best { font-weight: 700; background: var(--best); }
-td a { color: inherit; text-decoration: underline dotted; text-underline-offset: .2em; }
-.small { font-size: .85rem; } .small th, .small td { padding: .3rem .45rem; }
-.small td:not(.r, .corner) { min-width: 7rem; overflow-wrap: break-word; }
-code { font-size: .9em; overflow-wrap: anywhere; }
-img { display: block; max-width: 100%; height: auto; }
-figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
-@media (max-width: 40rem) {
-  body { margin: 1rem auto; } ul { padding-left: 1.2rem; }
-  th, td { padding: .35rem .5rem; } tbody th { min-width: 5.5rem; }
-}
-"""
-POLICY = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"
-CAPTIONS = {
-    "reconstructions": "Validation images, what the encoder saw of them, and what was painted.",
-    "partial": "Accuracy when only the last blocks are trained.",
-    "detections": "Ground truth beside detections; dashed is what was missed or is wrong.",
-    "segmentations": "Images, ground truth and predictions; hatched pixels are not counted.",
-}
+READING = (
+    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction over "
+    "the column); none is marked where that would be all. How each interval is found, and what it "
+    "does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, counted by "
+    "fvcore. A name leads to all that is known of its row, a number to its job."
+)
+LEGEND = (
+    ("58.0 [57.2, 58.8]", "mean over seeds and its 95 % interval; point at it for its basis"),
+    ("● 58.0", "the best of its architecture, and all that cannot be told apart from it"),
+    ("2/3", "only two of three seeds have a number, so there is no mean"),
+    ("≈ ≠", "within and outside the noise beside the published number"),
+)
+DIFFERENCES = (
+    "Positive where the number is higher. A full dot: the 95 % interval leaves out zero; a hollow "
+    "one: it holds it, or none is known. p is corrected for being one of many (Holm)."
+)
+DATA = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex", "long.csv")
 
 
-def page(content: Content) -> str:
-    """Return the page's HTML; every name from outside is escaped."""
-    sentences = "".join(f"<li>{escape(note)}</li>\n" for note in content.notes)
-    pictures = "".join(_picture(path) for path in content.figures)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>mae-bench: {escape(content.suite)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>Leaderboard of the suite {escape(content.suite)}</h1>
-{_html(content.main)}
-<p class="small">{escape(content.explanation)} Every number leads to the job that made it.</p>
-<ul>
-{sentences}</ul>
-{pictures}<h2>Differences to the baselines of the same architecture</h2>
-{_html(content.difference, "small")}
-<h2>Where each number comes from</h2>
-{_html(content.jobs, "small")}
-<p>Made by <code>{escape(content.command)}</code>; all single numbers are in
-<a href="long.csv">long.csv</a>.</p>
-</body>
-</html>
-"""
+def page(document: Mapping[str, Any], folder: Path) -> str:
+    """Return the page of a document whose figures lie in the folder.
 
-
-def caption(path: Path) -> str:
-    """Return what a picture shows."""
-    return CAPTIONS.get(path.stem, path.stem)
-
-
-def _html(table: Table, kind: str = "") -> str:
-    """Return the table as HTML, in a box that scrolls sideways on a narrow screen."""
-    above = "".join(
-        f'<th class="group" colspan="{width}" scope="colgroup">{escape(text)}</th>'
-        if text
-        else '<td class="corner"></td>' * width
-        for text, width in table.groups
+    All text is escaped. Without a script everything is there to be read; the script sorts,
+    filters and opens details.
+    """
+    board = board_of(document)
+    parts = _parts(document, board, folder)
+    style, script = _asset("page.css"), _asset("page.js")
+    sections = [_section(name, title, *inside) for name, title, inside in parts]
+    contents = [element("a", name.capitalize(), href=f"#{name}") for name, _, _ in parts]
+    return Template(_asset("page.html")).substitute(
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        title=element("title", f"{document['suite']} · mae-bench"),
+        name=joined([str(document["suite"])]),
+        summary=joined([_summary(document, board)]),
+        contents=joined([element("li", link) for link in contents]),
+        sections=joined(sections, "\n"),
+        command=element("code", document["command"]),
+        data=joined([element("a", name, href=name) for name in DATA], " · "),
     )
-    head = "".join(
-        f'<th class="{side}" scope="col">{escape(text)}</th>'
-        for text, side in zip(table.headings, table.align, strict=True)
-    )
-    ids = [f' id="job-{key}"' for key in table.anchors] or [""] * len(table.lines)
-    body = "".join(
-        f"<tr{name}>{''.join(map(_cell, line, table.align, range(len(line))))}</tr>\n"
-        for name, line in zip(ids, table.lines, strict=True)
-    )
+
+
+def _parts(
+    document: Mapping[str, Any], board: Board, folder: Path
+) -> list[tuple[str, str, tuple[Html, ...]]]:
+    """Return anchor, title and content of each section that has any."""
+    jobs = document["jobs"]
+    found: list[tuple[str, str, tuple[Html | None, ...]]] = [
+        ("table", "Leaderboard", (controls(board), main_table(board), _legend())),
+        ("notes", "In words", (sentences(document["notes"]),)),
+        ("published", "Beside the published numbers", (published_table(board),)),
+        ("differences", "Differences to the baselines", _differences(board)),
+        ("costs", "What each number costs", (efficiency_table(document["efficiency"]),)),
+        (
+            "agreement",
+            "Do the columns rank alike?",
+            (agreement_table(document["rank_agreement"], board.columns),),
+        ),
+        ("figures", "Figures", (figures(document["figures"], folder),)),
+        ("jobs", "Jobs", (job_table(jobs),)),
+        ("details", "Every row in detail", (row_details(board, jobs),)),
+    ]
+    kept = []
+    for name, title, content in found:
+        inside = tuple(part for part in content if part is not None)
+        if inside:
+            kept.append((name, title, inside))
+    return kept
+
+
+def _differences(board: Board) -> tuple[Html | None, ...]:
+    """Return the table of differences, and how to read it if there is one."""
+    found = baseline_table(board)
+    return () if found is None else (element("p", DIFFERENCES, class_="read"), found)
+
+
+def _section(name: str, title: str, *content: Html) -> Html:
+    """Return a section under its heading."""
+    head = element("h2", title, id=f"{name}-title")
+    return element("section", head, *content, id=name, aria_labelledby=f"{name}-title")
+
+
+def _legend() -> Html:
+    """Return what the signs of the main table mean, and how it is read."""
+    pairs = [element("div", element("dt", sign), element("dd", text)) for sign, text in LEGEND]
+    return joined([element("dl", *pairs, class_="legend"), element("p", READING, class_="read")])
+
+
+def _summary(document: Mapping[str, Any], board: Board) -> str:
+    """Return in one line how much is in the tables."""
+    ours = sum(row["kind"] == "ours" for row in board.rows)
+    jobs = document["jobs"]
+    done = [job for job in jobs if job["state"] == "done"]
+    spent = sum(job["gpu_hours"] or 0.0 for job in done)
+    parts = [plural(ours, "encoder")]
+    if len(board.rows) > ours:
+        parts.append(f"{len(board.rows) - ours} published")
+    parts.append(plural(len(board.columns), "number") + " each")
+    if jobs:
+        parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done in {hours(spent)}")
+    return " · ".join(parts)
+
+
+@cache
+def _asset(name: str) -> str:
+    """Return a file that lies beside this one in the package."""
+    return files("mae_bench.report.page").joinpath(name).read_text()
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a policy that lets nothing run or load but what the page itself holds."""
     return (
-        f'<div class="scroll"><table class="{kind}">\n<thead>'
-        + (f"<tr>{above}</tr>\n" if above else "")
-        + f"<tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>"
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
 
 
-def _cell(cell: Cell, side: str, column: int) -> str:
-    """Return one cell; a number leads to its first job, and its title names all of them."""
-    text = escape(cell.text)
-    if column == 0:
-        return f'<th scope="row">{text}</th>'
-    if cell.keys:
-        hint = escape("; ".join(filter(None, ("job " + ", ".join(cell.keys), cell.why))))
-        text = f'<a href="#job-{cell.keys[0]}" title="{hint}">{text}</a>'
-    return f'<td class="{side}{" best" * cell.best}">{text}</td>'
-
-
-def _picture(path: Path) -> str:
-    """Return a figure with its caption."""
-    text = escape(caption(path))
-    return (
-        f'<figure><img src="figures/{escape(path.name)}" alt="{text}">'
-        f"<figcaption>{text}</figcaption></figure>\n"
-    )
+def _hash(text: str) -> str:
+    """Return the hash by which a policy knows a text."""
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

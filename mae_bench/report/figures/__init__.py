@@ -1,0 +1,1 @@
+"""What a leaderboard shows as pictures, each with the data that it shows beside it."""
