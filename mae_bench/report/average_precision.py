@@ -85,7 +85,7 @@ class Found:
         newly = np.diff(reached, prepend=0)
         newly[hits.firsts] = reached[hits.firsts]
         cells = len(RECALLS) * NUM_THRESHOLDS * int((objects > 0).sum())
-        return 100.0 * float(precision @ newly) / cells if cells else float("nan")
+        return 100.0 * float((precision * newly).sum()) / cells if cells else float("nan")
 
     @cached_property
     def num_categories(self) -> int:

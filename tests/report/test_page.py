@@ -12,7 +12,6 @@ from page_sample import SHA, cell_of_others, document, job, own_cell, row, sampl
 from mae_bench.report.page.build import page
 from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.words import hours, interval, p_value, signed
-from mae_bench.report.write import write_report
 from mae_bench.suite.suite import Column, made_row
 
 LINEAR, COCO = "imagenet_linear", "coco_vitdet"
@@ -140,9 +139,10 @@ def test_names_and_reasons_cannot_break_out_of_the_page(shown: Callable[..., Ele
     assert all(re.match(r"#|[a-z]+\.(csv|json|md|tex)$", one) for one in leads)
 
 
-def test_every_number_leads_to_a_job_that_is_there(filled: Any, tmp_path: Path) -> None:
-    write_report(filled.plan, filled.store, tmp_path)
-    found = Elements((tmp_path / "index.html").read_text())
+def test_every_number_leads_to_a_job_that_is_there(
+    filled: Any, documented: Any, shown: Any
+) -> None:
+    found = shown(documented(filled))
     ids = [str(attributes["id"]) for _, attributes in found.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     leads = {str(a["href"])[1:] for a in found.named("a") if str(a["href"]).startswith("#")}
@@ -150,21 +150,19 @@ def test_every_number_leads_to_a_job_that_is_there(filled: Any, tmp_path: Path) 
     assert {f"job-{job.key}" for job in filled.plan.jobs} <= leads
 
 
-def test_the_hole_and_its_reason_are_shown(filled: Any, tmp_path: Path) -> None:
+def test_the_hole_and_its_reason_are_shown(filled: Any, documented: Any, shown: Any) -> None:
     gone = filled.jobs("MAE", COCO)[0]
     (filled.store.dir(gone) / "result.json").unlink()
     filled.fail(gone, "RuntimeError: boom <b>")
-    write_report(filled.plan, filled.store, tmp_path)
-    found = Elements((tmp_path / "index.html").read_text())
+    found = shown(documented(filled))
     assert "0/1failed" in found.text
     assert "failed: RuntimeError: boom <b>" in found.text
 
 
-def test_a_label_with_markup_is_shown_as_it_is(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_label_with_markup_is_shown_as_it_is(bench: Any, documented: Any, shown: Any) -> None:
     nasty = bench((made_row(NASTY[:40], "mae", "demo", {}),), (Column(LINEAR, "demo"),))
     nasty.fill(NASTY[:40], LINEAR, 50.0, 51.0)
-    write_report(nasty.plan, nasty.store, tmp_path)
-    found = Elements((tmp_path / "index.html").read_text())
+    found = shown(documented(nasty))
     assert len(found.named("script")) == 1 and NASTY[:40] in found.text
 
 

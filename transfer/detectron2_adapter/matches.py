@@ -21,10 +21,9 @@ MATCHES = "matches.parquet"
 each detection with its score and, bit by bit from IoU 0.5 in steps of 0.05, whether it is the best
 match of an object, and whether it is ignored because it lies in a crowd."""
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-ENOUGH = np.minimum(THRESHOLDS, 1 - 1e-10)
+ENOUGH = np.minimum(THRESHOLDS, 1 - 1e-10).tolist()
 MOST_DETECTIONS = 100
 """Of one category in one image."""
-BITS = 1 << np.arange(len(THRESHOLDS))
 Pair = tuple[int, int]
 """The place of an image among all in COCO's order, which decides between equal scores; category."""
 
@@ -96,7 +95,7 @@ def all_matches(truth: Any, found: Any, ious: Mapping[tuple[Any, int], Any]) -> 
         if pair in crowds:
             overlaps = np.asarray(ious[ids[pair[0]], pair[1]])
             own = slice(start, start + len(overlaps))
-            matched[own], ignored[own] = matches(overlaps, np.array(crowds[pair]))
+            matched[own], ignored[own] = matches(overlaps, crowds[pair])
     objects = {pair: len(own) - sum(own) for pair, own in crowds.items() if not all(own)}
     return Matches([str(one) for one in ids], objects, pairs, scores, matched, ignored)
 
@@ -114,21 +113,24 @@ def _starts(pairs: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.where(new, np.arange(len(pairs)), 0))
 
 
-def matches(overlaps: np.ndarray, crowds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matches(overlaps: np.ndarray, crowds: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
     """Return for each detection at which thresholds it matches an object, and a crowd instead.
 
     COCO's rule: the detections choose by falling score, each the object not taken yet that it
     overlaps most and enough (the last of equals); without one it may lie in a crowd.
     `overlaps` [detections, objects]; the results are numbers whose k-th bit is of the k-th.
     """
-    single, crowded = overlaps[:, ~crowds], overlaps[:, crowds]
-    taken = np.zeros((len(THRESHOLDS), single.shape[1]), bool)
-    matched = np.zeros(len(overlaps), np.int64)
-    for i in np.flatnonzero(single.max(axis=1, initial=0.0) >= ENOUGH[0]):
-        free = np.where(taken, -1.0, single[i])
-        last = free.shape[1] - 1 - free[:, ::-1].argmax(axis=1)
-        hits = np.flatnonzero(free.max(axis=1) >= ENOUGH)
-        taken[hits, last[hits]] = True
-        matched[i] = BITS[hits].sum()
-    within = crowded.max(axis=1, initial=0.0)[:, None] >= ENOUGH
-    return matched, (within * BITS).sum(axis=1) & ~matched
+    taken: list[set[int]] = [set() for _ in THRESHOLDS]
+    matched, ignored = np.zeros((2, len(overlaps)), np.int64)
+    for i in np.flatnonzero(overlaps.max(axis=1, initial=0.0) >= ENOUGH[0]):
+        near = [(iou, j) for j, iou in enumerate(overlaps[i].tolist()) if iou >= ENOUGH[0]]
+        near.sort(reverse=True)
+        for k, least in enumerate(ENOUGH):
+            found = [j for iou, j in near if iou >= least and j not in taken[k]]
+            single = [j for j in found if not crowds[j]]
+            if single:
+                taken[k].add(single[0])
+                matched[i] |= 1 << k
+            elif found:
+                ignored[i] |= 1 << k
+    return matched, ignored

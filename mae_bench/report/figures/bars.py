@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mae_bench.report.figures.columns import columns, heading, readable, sheets
+from mae_bench.report.figures.columns import columns, heading, left_out, readable, sheets
 from mae_bench.report.figures.figure import Figure
 from mae_bench.report.figures.style import (
     GREY,
@@ -57,23 +57,26 @@ def bars(board: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list[F
     shown = list(columns(readable(board)))
     if "published" not in board:
         shown = [group.assign(published=float("nan")) for group in shown]
-    return [_figure(part, looks, folder / name) for name, part in sheets(NAME, shown).items()]
+    caption = CAPTION + left_out(board)
+    return [
+        Figure(name, caption, _draw(part, looks, folder / name))
+        for name, part in sheets(NAME, shown).items()
+    ]
 
 
-def _figure(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path) -> Figure:
-    """Draw one figure; the rows have the same places in all panels."""
+def _draw(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path) -> tuple[Path, ...]:
+    """Draw one figure and return its files; the rows have the same places in all panels."""
     data = pd.concat(shown)
     rows = [row for row in looks if row in set(data["row"])]
-    high = BAR * len(rows) + AROUND
-    with sheet(high * -(-len(shown) // WIDE)) as figure:
+    wide, high = min(WIDE, len(shown)), BAR * len(rows) + AROUND
+    with sheet(high * -(-len(shown) // wide)) as figure:
         names = [label(row) for row in rows]
         longest = max(text_size(figure, name, 8)[0] for name in names) / figure.dpi
-        grid = panels(figure, len(shown), Room(WIDE, high, 0.15, longest, 0.42))
+        grid = panels(figure, len(shown), Room(wide, high, 0.15, longest, 0.42))
         for place, (axes, group) in enumerate(zip(grid, shown, strict=True)):
             _panel(axes, group, rows, looks)
-            axes.set_yticks(range(len(rows)), [] if place % WIDE else names)
-        files = write(figure, stem, data[DATA])
-    return Figure(stem.name, CAPTION, files)
+            axes.set_yticks(range(len(rows)), [] if place % wide else names)
+        return write(figure, stem, data[DATA])
 
 
 def _panel(
@@ -84,6 +87,16 @@ def _panel(
     group = group.assign(place=[rows.index(str(row)) for row in group["row"]])
     for one in group.to_dict("records"):
         _bar(axes, one, looks[str(one["row"])], start)
+    for place in set(range(len(rows))) - set(group["place"]):
+        axes.annotate(
+            "no number",
+            (start, place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=GREY,
+        )
     sure, theirs = group.dropna(subset="low"), group.dropna(subset="published")
     axes.hlines(sure["place"], sure["low"], sure["high"], color=INK, lw=1.3)
     axes.plot(theirs["published"], theirs["place"], "|", color=GREY, ms=12, mew=1.6, zorder=5)

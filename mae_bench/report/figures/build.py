@@ -84,5 +84,5 @@ def _delete_stale(folder: Path, kept: set[Path]) -> None:
     """Delete figures of an earlier report; what is not ours stays."""
     ours = re.compile(rf"({'|'.join(OURS)})(-\d+)?\.(svg|png|csv)")
     for path in sorted(folder.glob("*")):
-        if ours.fullmatch(path.name) and path not in kept:
+        if ours.fullmatch(path.name) and path not in kept and not path.is_dir():
             path.unlink()

@@ -17,6 +17,11 @@ from mae_bench.report.page.words import (
 )
 
 KINDS = {"ours": "This suite", "published": "Published", "imported": "Imported"}
+STAMP_SIGNS = {
+    "paper": element("span", "as published", class_="stamp paper"),
+    "deviates": element("span", "deviates", class_="stamp deviates"),
+}
+"""Stamp -> what stands under the name of a row that has it."""
 STAMPS = {"paper": "As published", "deviates": "Deviating", "": "Not noted"}
 
 
@@ -93,7 +98,7 @@ def main_table(board: Board) -> Html:
 def _head(board: Board) -> Html:
     """Return the headings: tasks above, metrics beneath, each with a button that sorts."""
     above = [element("td", class_="first")]
-    title = element("span", "Encoder")
+    title = joined([element("span", "Encoder"), element("small")])
     beneath = [_sorter("row", title, "text", scope="col", class_="first")]
     place = 0
     for task, columns in board.tasks():
@@ -180,8 +185,12 @@ def _line(board: Board, row: Line, place: int) -> Html:
 def _name(row: Line, place: int) -> Html:
     """Return the row's name, which leads to its details, and what it is under it."""
     link = element("a", row["row"], href=f"#{row_id(place)}", class_="name")
-    about = element("small", row["origin"] or KINDS[row["kind"]])
-    return element("th", link, about, scope="row", class_="first", data_v=row["row"])
+    place = row["location"] or row["source"]
+    about = joined([f"{KINDS[row['kind']].lower()}, {place}"])
+    if row["kind"] == "ours":
+        about = joined([row["origin"], STAMP_SIGNS.get(row["stamp"], "")], " · ")
+    under = element("small", about)
+    return element("th", link, under, scope="row", class_="first", data_v=row["row"])
 
 
 def _fact(row: Line, fact: Fact, place: int) -> Html:

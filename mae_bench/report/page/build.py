@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from mae_bench.report.efficiency import EXPLANATION as COSTS
 from mae_bench.report.page.board import Board, board_of, main_table
 from mae_bench.report.page.controls import controls
 from mae_bench.report.page.details import row_details
@@ -36,8 +37,8 @@ LEGEND = (
     ("≈ ≠", "within and outside the noise beside the published number"),
 )
 DIFFERENCES = (
-    "Positive where the number is higher. A full dot: the 95 % interval leaves out zero; a hollow "
-    "one: it holds it, or none is known. p is corrected for being one of many (Holm)."
+    "Positive where the number is higher. Lines are 95 % intervals. A full dot is told from zero "
+    "at 5 % (p, corrected by Holm for being one of many); a hollow one is not, or nothing is known."
 )
 DATA = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex", "long.csv")
 
@@ -76,8 +77,8 @@ def _parts(
         ("table", "Leaderboard", (controls(board), main_table(board), _legend())),
         ("notes", "In words", (sentences(document["notes"]),)),
         ("published", "Beside the published numbers", (published_table(board),)),
-        ("differences", "Differences to the baselines", _differences(board)),
-        ("costs", "What each number costs", (efficiency_table(document["efficiency"]),)),
+        ("differences", "Differences to the baselines", _read(DIFFERENCES, baseline_table(board))),
+        ("costs", "What each number costs", _read(COSTS, efficiency_table(document["efficiency"]))),
         (
             "agreement",
             "Do the columns rank alike?",
@@ -95,10 +96,9 @@ def _parts(
     return kept
 
 
-def _differences(board: Board) -> tuple[Html | None, ...]:
-    """Return the table of differences, and how to read it if there is one."""
-    found = baseline_table(board)
-    return () if found is None else (element("p", DIFFERENCES, class_="read"), found)
+def _read(words: str, found: Html | None) -> tuple[Html, ...]:
+    """Return a table under the words that say how it is read, if there is one."""
+    return () if found is None else (element("p", words, class_="read"), found)
 
 
 def _section(name: str, title: str, *content: Html) -> Html:
@@ -124,7 +124,8 @@ def _summary(document: Mapping[str, Any], board: Board) -> str:
         parts.append(f"{len(board.rows) - ours} published")
     parts.append(plural(len(board.columns), "number") + " each")
     if jobs:
-        parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done in {hours(spent)}")
+        parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done")
+        parts += [f"{hours(spent)} of GPUs"] if spent else []
     return " · ".join(parts)
 
 

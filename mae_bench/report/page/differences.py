@@ -18,6 +18,8 @@ from mae_bench.report.page.words import (
 
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
 """Difference -> origin of the row that it is taken to."""
+SETTLED = 0.05
+"""Corrected p-value below which a difference is told from zero."""
 WIDTH, HEIGHT, RADIUS = 140, 14, 3.5
 
 
@@ -106,17 +108,17 @@ def _difference(cell: Line, name: str) -> Html:
 
 
 def _plot(cell: Line, name: str, scale: float) -> str:
-    """Return dot and interval on a line with zero in the middle; hollow if zero is within."""
+    """Return dot and interval with zero in the middle; full if it is told from zero."""
     value, low, high = (cell.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if value is None or not scale:
         return ""
     middle, room = WIDTH / 2, WIDTH / 2 - RADIUS - 1
     parts = [element("line", x1=f"{middle:g}", x2=f"{middle:g}", y1=0, y2=HEIGHT, class_="zero")]
-    kind = "dot"
     if low is not None and high is not None:
         ends = [f"{middle + end / scale * room:.1f}" for end in (low, high)]
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=HEIGHT / 2, y2=HEIGHT / 2))
-        kind = "dot told" if low > 0 or high < 0 else "dot"
+    p = cell.get(f"{name}_p")
+    kind = "dot told" if p is not None and p < SETTLED else "dot"
     place = f"{middle + value / scale * room:.1f}"
     parts.append(element("circle", cx=place, cy=HEIGHT / 2, r=RADIUS, class_=kind))
     return element("svg", *parts, class_="plot", width=WIDTH, height=HEIGHT, aria_hidden="true")
@@ -126,6 +128,7 @@ def _published_line(column: Line, cell: Line) -> Html:
     """Return one of our numbers beside its published twin."""
     digits = cell["digits"]
     agreement = cell.get("agreement") or ""
+    ours = number(cell["mean"], digits) or f"{cell['n']}/{cell['m']}"
     sign = element("b", SIGNS.get(agreement, ""), aria_hidden="true")
     name = joined([titled(column), element("small", column["task"])])
     source = "; ".join(filter(None, (cell.get("published_by"), cell.get("published_note"))))
@@ -133,7 +136,7 @@ def _published_line(column: Line, cell: Line) -> Html:
         "tr",
         element("th", cell["row"], scope="row"),
         element("td", name),
-        element("td", number(cell["mean"], digits), element("small", interval(cell)), class_="n"),
+        element("td", ours, element("small", interval(cell)), class_="n"),
         element("td", number(cell["published"], digits), class_="n"),
         element("td", signed(cell.get("delta_published"), digits), class_="n"),
         element("td", joined([sign, agreement or "cannot be said"], " ")),

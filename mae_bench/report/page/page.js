@@ -16,8 +16,6 @@ const hiding = new CSSStyleSheet();
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let matching = lines, limit = STEP, hidingRule = "";
 
-// --- rows -------------------------------------------------------------------------------------
-
 function matches(row) {
   const { kind, arch, stamp, words } = row.dataset;
   if (view.off.has(`kind:${kind}`) || view.off.has(`arch:${arch}`)) return false;
@@ -67,11 +65,10 @@ function showRows() {
     else head.removeAttribute("aria-sort");
   }
   const by = heads.find((head) => head.dataset.id === view.sort);
-  const title = by && by.firstChild.firstChild.textContent;
-  const order = view.down ? "highest first" : "lowest first";
-  byId("count").textContent =
-    `${kept.length} of ${rows.length} rows` +
-    (by ? `, sorted by ${title}${by.dataset.sort === "text" ? "" : ", " + order}` : "");
+  const end = view.down ? "highest" : "lowest";
+  const order = !by || by.dataset.sort === "text" ? "" : `, ${end} first`;
+  const how = by ? `, sorted by ${by.querySelector("span").textContent}${order}` : "";
+  byId("count").textContent = `${kept.length} of ${rows.length} rows${how}`;
 }
 
 function growRows(until) {
@@ -80,7 +77,6 @@ function growRows(until) {
 }
 
 // --- columns ----------------------------------------------------------------------------------
-
 function isHidden(head) {
   return view.off.has(`column:${head.dataset.id}`) || view.off.has(`task:${head.dataset.task}`);
 }
@@ -100,7 +96,6 @@ function showColumns() {
 }
 
 // --- the address ------------------------------------------------------------------------------
-
 function writeAddress() {
   const found = new URLSearchParams();
   if (view.words) found.set("words", view.words);
@@ -144,15 +139,13 @@ function change() {
 }
 
 // --- details ----------------------------------------------------------------------------------
-
-const dialog = byId("dialog"), panel = byId("panel");
-const place = document.createComment("details"); // where the open section belongs
+const dialog = byId("dialog"), panel = byId("panel"), place = document.createComment("details");
 
 function openTarget(name, inView = true) {
   const target = byId(name), section = target && target.closest(".detail");
   if (!section) return false;
   putBack();
-  section.replaceWith(place);
+  section.replaceWith(place); // where it goes back to
   panel.replaceChildren(section);
   dialog.setAttribute("aria-labelledby", `${section.id}-name`);
   if (!dialog.open) dialog.showModal();
@@ -171,7 +164,6 @@ function putBack() {
 }
 
 // --- a hint at what is pointed at or has the keyboard ------------------------------------------
-
 const tip = byId("tip");
 let tipped = null;
 
@@ -187,8 +179,13 @@ function showTip(target) {
   (dialog.open ? dialog : document.body).append(tip);
   tip.hidden = false;
   target.setAttribute("aria-describedby", "tip");
-  const at = target.getBoundingClientRect(), own = tip.getBoundingClientRect();
-  const left = Math.min(Math.max(8, at.left), document.documentElement.clientWidth - own.width - 8);
+  placeTip();
+}
+
+function placeTip() {
+  if (!tipped) return;
+  const at = tipped.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  const left = Math.min(at.left, document.documentElement.clientWidth - own.width - 8);
   const above = at.bottom + own.height + 10 > innerHeight;
   tip.style.left = `${Math.max(8, left)}px`;
   tip.style.top = `${above ? Math.max(8, at.top - own.height - 4) : at.bottom + 4}px`;
@@ -201,28 +198,24 @@ function hideTip() {
 }
 
 // --- light and dark ---------------------------------------------------------------------------
-
-const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const THEMES = ["auto", "light", "dark"];
 
 function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name;
-  else delete document.documentElement.dataset.theme;
-  byId("theme").textContent = `Theme: ${THEMES[name].toLowerCase()}`;
+  document.documentElement.dataset.theme = name;
+  byId("theme").textContent = `Theme: ${name}`;
 }
 
 function keptTheme() {
-  try { return localStorage.getItem("mae-bench theme") ?? ""; } catch { return ""; }
+  try { return localStorage.getItem("mae-bench theme") ?? "auto"; } catch { return "auto"; }
 }
 
 function nextTheme() {
-  const names = Object.keys(THEMES), now = document.documentElement.dataset.theme ?? "";
-  const next = names[(names.indexOf(now) + 1) % names.length];
+  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3];
   setTheme(next);
   try { localStorage.setItem("mae-bench theme", next); } catch { /* then it is for now only */ }
 }
 
 // --- what the reader does -----------------------------------------------------------------------
-
 function sortBy(head) {
   const first = head.dataset.sort === "number"; // most first; texts and losses begin at the least
   if (view.sort !== head.dataset.id) Object.assign(view, { sort: head.dataset.id, down: first });
@@ -267,14 +260,22 @@ document.addEventListener("keydown", (event) => {
   menu.open = false;
   menu.querySelector("summary").focus();
 });
+for (const menu of document.querySelectorAll(".menu")) {
+  menu.addEventListener("toggle", () => { // within the screen
+    const list = menu.lastElementChild;
+    list.style.left = "0";
+    const over = list.getBoundingClientRect().right + 8 - document.documentElement.clientWidth;
+    list.style.left = `${-Math.max(0, over)}px`;
+  });
+}
 for (const kind of ["mouseover", "focusin"]) {
   document.addEventListener(kind, (event) => {
     const target = event.target.closest("[title], [data-tip]");
     if (target !== tipped && !tip.contains(event.target)) showTip(target);
   });
 }
+document.addEventListener("scroll", placeTip, { capture: true, passive: true });
 box.addEventListener("scroll", () => {
-  hideTip();
   const near = box.scrollTop + 2 * box.clientHeight > box.scrollHeight;
   if (near && limit < matching.length) growRows(limit + STEP);
 }, { passive: true });
@@ -289,7 +290,6 @@ dialog.addEventListener("close", () => {
 byId("theme").addEventListener("click", nextTheme);
 addEventListener("hashchange", readAddress);
 addEventListener("beforeprint", () => growRows(matching.length));
-
 document.documentElement.classList.add("js");
 document.adoptedStyleSheets = [hiding];
 byId("controls").hidden = byId("theme").hidden = false;

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mae_bench.report.page.markup import Html, element, heading, joined, table
-from mae_bench.report.page.words import Line, hours, number, p_value, titled
+from mae_bench.report.page.words import Line, hours, number, p_value, three, titled
 from mae_bench.suite.wording import duration
 
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -57,7 +57,15 @@ def efficiency_table(lines: Sequence[Line]) -> Html | None:
         )
         for name, group in groups.items()
     ]
-    names = ("Encoder", "Number", "Pretraining", "Transfer", "Total", "Times as dear", "Hours from")
+    names = (
+        "Encoder",
+        "Number",
+        "GPU-hours of pretraining",
+        "of transfer",
+        "together",
+        "Times as dear",
+        "Hours from",
+    )
     ends = ("", "n", "n", "n", "n", "n", "")
     headings = [heading(name, kind) for name, kind in zip(names, ends, strict=True)]
     return table("GPU-hours to reach each number", headings, bodies, "small")
@@ -71,15 +79,12 @@ def _cost_line(line: Line) -> Html:
         dear = "● on the front"
     elif line["cheapest"]:
         dear = joined([dear, element("small", f"of {line['cheapest']}")])
-    costs = [
-        element("td", hours(line[f"{part}_gpu_hours"]), class_="n")
-        for part in ("pretraining", "transfer", "total")
-    ]
+    costs = [line[f"{part}_gpu_hours"] for part in ("pretraining", "transfer", "total")]
     return element(
         "tr",
         element("th", line["row"], scope="row"),
         element("td", f"{number(line['mean'], int(line['digits']))}{unit}", class_="n"),
-        *costs,
+        *(element("td", "" if cost is None else three(cost), class_="n") for cost in costs),
         element("td", dear, class_="n"),
         element("td", joined([line["hours_from"], element("small", line["device"])])),
         class_="ours" if line["kind"] == "ours" else "theirs",

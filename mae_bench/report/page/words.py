@@ -63,17 +63,17 @@ def titled(column: Line) -> str:
 
 def millions(count: float | None) -> str:
     """Return a count in millions, three digits that matter."""
-    return "" if count is None else _three(count / 1e6)
+    return "" if count is None else three(count / 1e6)
 
 
 def billions(count: float | None) -> str:
     """Return a count in billions, three digits that matter."""
-    return "" if count is None else _three(count / 1e9)
+    return "" if count is None else three(count / 1e9)
 
 
 def hours(value: float | None) -> str:
     """Return hours, three digits that matter."""
-    return "" if value is None else f"{_three(value)} h"
+    return "" if value is None else f"{three(value)} h"
 
 
 def whole(value: float | None) -> str:
@@ -86,7 +86,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _three(value: float) -> str:
+def three(value: float) -> str:
     """Return the value to three significant digits, never with an exponent above 0.001."""
     if value >= 100:
         return whole(value)
