@@ -140,7 +140,7 @@ def test_jobs_without_a_result_say_why_and_how_far_they_are(store):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["coco_vitdet"], ["may be 3 jobs", "MAE · coco_vitdet · seed 0  (partial)", "seed 1"]),
+        (["coco_vitdet"], ["may be 3 jobs", "MAE · coco_vitdet · seed 0  (new)", "seed 1"]),
         (["coco_vtidet"], ["did you mean 'coco_vitdet'?", "Random init · coco_vitdet"]),
         (["MAE", "imagenet_linear"], ["unknown job 'imagenet_linear'", "MAE · ade20k_upernet"]),
         (["./data"], ["is no job's folder: it has no job.json"]),
