@@ -146,7 +146,7 @@ def test_the_smoke_suite_fills_its_table(smoke):
     assert all(cell["n"] == cell["m"] == 1 and cell["mean"] is not None for cell in cells)
     assert len({cell["params"] for cell in cells}) == 1
     names = {path.name for path in (folder / "results" / "smoke" / "figures").iterdir()}
-    assert names == {"detections.png", "reconstructions.png", "segmentations.png"}
+    assert {"detections.png", "reconstructions.png", "segmentations.png"} <= names
 
 
 def test_a_second_run_finds_everything_cached_and_writes_the_same_tables(smoke):

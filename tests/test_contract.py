@@ -3,6 +3,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import re
 import subprocess
 import sys
 import typing
@@ -102,3 +103,17 @@ def test_recipes_and_command_line_load_without_torch_and_toolboxes():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_recipe_tells_the_tables_is_whole(name):
+    cls = load(name)
+    assert set(getattr(cls, "apart", ())) <= {field.name for field in dataclasses.fields(cls)}
+    origins = getattr(cls, "never_without", ())
+    assert set(origins) <= set(OBJECTIVES)
+    assert bool(origins) == hasattr(cls, "caution")
+    places = [(metric.protocol, metric.name) for metric in cls.metrics if metric.protocol]
+    assert len(set(places)) == len(places)
+    for recipe in (cls(), cls.demo(), cls.published("vit_base_patch16", "mae")):
+        schedule = getattr(recipe, "published_schedule", "")
+        assert re.fullmatch(r"(\d+ep)?", schedule)

@@ -24,7 +24,7 @@ class ImagenetKnn:
     version: ClassVar[int] = 1
     dataset: ClassVar[str] = "imagenet"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("knn20", "20-NN top-1", protocol="imagenet-knn"),
+        Metric("knn20", "20-NN top-1", per_image="correct", protocol="imagenet-knn"),
         Metric("knn10", "10-NN top-1"),
         Metric("knn100", "100-NN top-1"),
         Metric("knn200", "200-NN top-1"),

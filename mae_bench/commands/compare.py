@@ -105,8 +105,8 @@ def _lines(found: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
     from mae_bench.report.notes import difference_text, headed, tally
 
     one, other = map(one_line, rows)
-    tested = int(found["p"].notna().sum())
-    yield f"{one} less {other}: 95 % intervals, p corrected for {tested} tests (Holm)"
+    tests = "1 test" if (tested := found["p"].notna().sum()) == 1 else f"{tested} tests"
+    yield f"{one} less {other}: 95 % intervals, p corrected for {tests} (Holm)"
     ends = {f"difference_{end}": found[end] for end in ("low", "high")}
     for line in headed(found.assign(**ends)).to_dict("records"):
         if math.isnan(line["difference"]):

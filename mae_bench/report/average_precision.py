@@ -23,19 +23,25 @@ LEAST = np.spacing(1)
 class Hits:
     """Every detection that matches an object, threshold by threshold, then in `Found`'s order.
 
-    A curve is the hits of one threshold and category: precision only rises at them.
+    The hits of one threshold and category are a curve: precision only rises at them. All fields
+    but `firsts` have an entry for each hit: what does not depend on the weights is looked up once.
     """
 
     places: Integers
     """Among all detections."""
-    curves: Integers
-    """Threshold times the number of categories, and the category."""
-    starts: Integers
-    """Where the hit's curve begins among the hits."""
+    category: Integers
+    category_start: Integers
+    """Place of the first detection of its category."""
+    curve_start: Integers
+    """Where its curve begins among the hits."""
+    firsts: Integers
+    """Where each curve begins."""
+    lift: Floats
+    """What raises its curve above the curves after it."""
     ignored_before: Integers
-    """Detections ignored at the hit's threshold, up to the hit, as a place in `Found.ignored`."""
+    """How many of `Found.ignored` come before it: earlier thresholds', then its own threshold's."""
     ignored_start: Integers
-    """The same up to the beginning of its category."""
+    """The same for the first detection of its category."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,17 @@ class Found:
         objects = np.bincount(self.object_category, counts, self.num_categories)
         weight = weights[self.image]
         seen, ignored = _running(weight), _running(weight[self.ignored])
-        scored = seen[hits.places + 1] - seen[self.starts[hits.places]]
+        scored = seen[hits.places] - seen[hits.category_start]
         scored -= ignored[hits.ignored_before] - ignored[hits.ignored_start]
-        right = _running(weight[hits.places])
-        right = right[1:] - right[hits.starts]
-        precision = _falling(right / (scored + LEAST), hits.curves)
-        recall = right / np.maximum(objects, 1)[hits.curves % self.num_categories]
+        own = weight[hits.places]
+        right = _running(own)
+        right = right[1:] - right[hits.curve_start]
+        precision = right / (scored + own + LEAST) + hits.lift
+        precision = np.maximum.accumulate(precision[::-1])[::-1] - hits.lift
+        recall = right / np.maximum(objects, 1)[hits.category]
         reached = np.searchsorted(RECALLS, recall, side="right")
-        first = hits.starts == np.arange(len(hits.starts))
-        newly = reached - np.where(first, 0, np.roll(reached, 1))
+        newly = np.diff(reached, prepend=0)
+        newly[hits.firsts] = reached[hits.firsts]
         cells = len(RECALLS) * NUM_THRESHOLDS * int((objects > 0).sum())
         return 100.0 * float(precision @ newly) / cells if cells else float("nan")
 
@@ -83,11 +91,6 @@ class Found:
     def num_categories(self) -> int:
         """Return how many categories there may be."""
         return 1 + int(max(self.category.max(initial=-1), self.object_category.max(initial=-1)))
-
-    @cached_property
-    def starts(self) -> Integers:
-        """Return where the category of each detection begins."""
-        return np.searchsorted(self.category, self.category)
 
     @cached_property
     def ignored(self) -> Integers:
@@ -98,16 +101,22 @@ class Found:
     def hits(self) -> Hits:
         """Return the detections that match, by threshold."""
         threshold, places = _set_bits(self.matched)
-        curves = threshold * self.num_categories + self.category[places]
-        ignored_at, ignored = _set_bits(self.unscored)
-        size = len(self.image) + 1
-        ignored_order = ignored_at * size + ignored
+        category = self.category[places]
+        category_start = np.searchsorted(self.category, category)
+        curve = threshold * self.num_categories + category
+        curve_start = np.searchsorted(curve, curve)
+        at, ignored = _set_bits(self.unscored)
+        size = len(self.image)
+        order = at * size + ignored
         return Hits(
             places=places,
-            curves=curves,
-            starts=np.searchsorted(curves, curves),
-            ignored_before=np.searchsorted(ignored_order, threshold * size + places),
-            ignored_start=np.searchsorted(ignored_order, threshold * size + self.starts[places]),
+            category=category,
+            category_start=category_start,
+            curve_start=curve_start,
+            firsts=np.unique(curve_start),
+            lift=2.0 * (curve[-1:] - curve),
+            ignored_before=np.searchsorted(order, threshold * size + places),
+            ignored_start=np.searchsorted(order, threshold * size + category_start),
         )
 
 
@@ -146,12 +155,3 @@ def _set_bits(numbers: Integers) -> tuple[Integers, Integers]:
 def _running(values: Floats) -> Floats:
     """Return the sums of the first 0, 1, 2 ... values."""
     return np.concatenate([[0.0], np.cumsum(values)])
-
-
-def _falling(precision: Floats, curves: Integers) -> Floats:
-    """Return for each hit the greatest precision from it to the end of its curve.
-
-    Each curve is lifted above the one after it, so that one maximum runs over all.
-    """
-    lift = 2.0 * (curves[-1:] - curves)
-    return np.asarray(np.maximum.accumulate((precision + lift)[::-1])[::-1] - lift)

@@ -1,7 +1,9 @@
 """What each number costs to reach, so that whoever has few hours can choose an encoder."""
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -141,7 +143,9 @@ def _cells(one: Mapping[Hashable, Any]) -> Iterator[Cell]:
 
 def _ours(frame: pd.DataFrame, board: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield our numbers with their hours."""
-    jobs = dict(iter(frame.groupby(GROUP, sort=False)))
+    jobs: dict[Any, list[Mapping[Hashable, Any]]] = defaultdict(list)
+    for one in frame.to_dict("records"):
+        jobs[tuple(one[name] for name in GROUP)].append(one)
     for line in board.dropna(subset="mean").to_dict("records"):
         cost = _hours(jobs[tuple(line[name] for name in GROUP)])
         yield {"kind": "ours", **{str(name): value for name, value in line.items()}, **cost}
@@ -162,14 +166,15 @@ def _of_others(others: pd.DataFrame, board: pd.DataFrame) -> Iterator[dict[str, 
         yield {**own, **column, **size, **_published_hours(line)}
 
 
-def _hours(group: pd.DataFrame) -> dict[str, Any]:
+def _hours(jobs: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     """Return the mean hours of a cell's jobs and of what made their encoders.
 
     Where a job is itself the making of the encoder, its hours are the pretraining's.
     """
-    made, own = group["encoder_gpu_hours"].mean(skipna=False), group["gpu_hours"].mean()
-    is_making = bool((group["encoder_gpu_hours"] == 0.0).all())
-    devices = _main_devices(group)
+    made = fmean(job["encoder_gpu_hours"] for job in jobs)
+    own = fmean(job["gpu_hours"] for job in jobs)
+    is_making = all(job["encoder_gpu_hours"] == 0.0 for job in jobs)
+    devices = _main_devices(jobs)
     one_kind = len(devices) == 1
     reason = "measured"
     if pd.isna(made):
@@ -182,18 +187,21 @@ def _hours(group: pd.DataFrame) -> dict[str, Any]:
         "pretraining_gpu_hours": own if is_making else made,
         "transfer_gpu_hours": 0.0 if is_making else own,
         "total_gpu_hours": made + own if one_kind else float("nan"),
-        "pretraining_device": str(group["device" if is_making else "encoder_device"].iloc[0]),
+        "pretraining_device": str(jobs[0]["device" if is_making else "encoder_device"]),
         "device": " + ".join(devices),
         "hours_from": reason,
     }
 
 
-def _main_devices(group: pd.DataFrame) -> list[str]:
+def _main_devices(jobs: Sequence[Mapping[Hashable, Any]]) -> list[str]:
     """Return the kinds of device on which more than a negligible part of the hours was spent."""
-    pairs = (("device", "gpu_hours"), ("encoder_device", "encoder_gpu_hours"))
-    spent = pd.concat([group.groupby(device)[hours].sum() for device, hours in pairs])
-    spent = spent[spent.index != ""].groupby(level=0).sum()
-    return [str(name) for name in spent[spent > NEGLIGIBLE * spent.sum()].index]
+    spent: dict[str, float] = defaultdict(float)
+    for job in jobs:
+        spent[job["device"]] += job["gpu_hours"]
+        if job["encoder_gpu_hours"] > 0:
+            spent[job["encoder_device"]] += job["encoder_gpu_hours"]
+    least = NEGLIGIBLE * sum(spent.values())
+    return sorted(name for name, hours in spent.items() if name and hours > least)
 
 
 def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:

@@ -20,10 +20,13 @@ def leaderboard(frame: pd.DataFrame, sampled: Sampled = nothing_kept) -> pd.Data
     supervised and the random row of the same architecture, and `best` marks what cannot be told
     from the best. docs/statistics.md has the formulas.
 
+    >>> from mae_bench.report.results import load_results
     >>> board = leaderboard(load_results("runs"))
-    >>> board.query("task == 'imagenet_linear'")[["row", "mean", "sd", "best"]].round(2)
-         row   mean    sd   best
-    1    MAE  61.50  2.12   True
+    >>> probe = board[board["task"] == "imagenet_linear"].set_index("row")
+    >>> probe[["mean", "low", "high", "delta_random"]].round(1).loc["MAE"].to_dict()
+    {'mean': 61.5, 'low': 42.4, 'high': 80.6, 'delta_random': 29.5}
+    >>> probe["best"].to_dict()
+    {'MAE': False, 'Rand': False, 'Sup': False}
     """
     board = _summed(frame)
     known = _measurements(frame, board, sampled)

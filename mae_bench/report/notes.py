@@ -8,7 +8,10 @@ import pandas as pd
 
 from mae_bench.report.differences import BASELINES, COLUMN, SETTLED
 from mae_bench.report.frame import NOT_MEASURED, status
+from mae_bench.report.leaderboard import GROUP
+from mae_bench.report.measurement import Sampled
 from mae_bench.report.noise import floor
+from mae_bench.report.per_image import Refusal
 from mae_bench.report.table import signed
 
 EXPLANATION = (
@@ -97,6 +100,23 @@ def holes(frame: pd.DataFrame) -> list[str]:
             for task, seeds in group.groupby("task", sort=False)["seed"]
         ]
         sentences.append(f"No number for {row} in {', '.join(places)}: {status(state, reason)}")
+    return sentences
+
+
+def doubts(frame: pd.DataFrame, sampled: Sampled) -> list[str]:
+    """Return a sentence for each number that does not come out again of what its job kept.
+
+    The number stays, but has no interval over images. Only what such an interval would be made of
+    is looked at; `mae-bench verify` looks at all.
+    """
+    sentences = []
+    several = frame.groupby(GROUP)["value"].transform("nunique") > 1
+    looked = frame[frame["value"].notna() & (frame["per_image"] != "") & ~several]
+    for line in looked.drop_duplicates(["key", "metric"]).to_dict("records"):
+        found = sampled(line["key"], line["per_image"], line["metric"], line["value"])
+        if isinstance(found, Refusal):
+            place = f"{line['row']} in {line['task']} (seed {line['seed']}, job {line['key']})"
+            sentences.append(f"Doubtful: {place}: {found.reason}; see `mae-bench verify`.")
     return sentences
 
 

@@ -22,8 +22,7 @@ from mae_bench.report.average_precision import read_found
 from mae_bench.report.statistics import Replicates
 
 RESAMPLES = 1000
-"""A bound of an interval is then off by a twelfth of the sd, and the least p of 0.001 outlives
-Holm's correction for fifty comparisons."""
+"""A bound of an interval is then off by a twelfth of the metric's own spread over samples."""
 SEED = 17_031_979
 """Of the samples, the same for every job."""
 BLOCK = 20
@@ -143,10 +142,7 @@ def _correct(path: Path, metric: str) -> Kept:
 
 
 def _overlaps(path: Path, metric: str) -> Kept:
-    """Return the pixels of each class in each image, of which the mean IoU is made.
-
-    A class counts where prediction or truth has it in any image of the sample.
-    """
+    """Return the pixels of each class in each image, of which the mean IoU is made."""
     table = pq.read_table(path).sort_by([("image", "ascending"), ("class", "ascending")])
     names, places = np.unique(table["image"].to_numpy(), return_inverse=True)
     classes = table["class"].to_numpy()
@@ -156,13 +152,20 @@ def _overlaps(path: Path, metric: str) -> Kept:
     areas[1, places, classes] = table["prediction"].to_numpy() + table["truth"].to_numpy() - both
 
     def score(counts: Floats) -> Floats:
-        intersection, union = counts @ areas[0], counts @ areas[1]  # exact: integers below 2^53
-        occurs = union > 0
-        ious = np.divide(intersection, union, where=occurs, out=np.zeros_like(union))
-        return np.asarray(100.0 * ious.sum(axis=1) / occurs.sum(axis=1))
+        return mean_iou(*(counts @ area for area in areas))  # exact: integers below 2^53
 
     there = table.filter(pc.greater(table["truth"], 0))
     return Kept(len(names), _hash(there.select(["image", "class", "truth"])), score)
+
+
+def mean_iou(intersection: Floats, union: Floats) -> Floats:
+    """Return the mean IoU in percent of each line of areas [samples, classes].
+
+    A class counts where prediction or truth has it anywhere.
+    """
+    occurs = union > 0
+    ious = np.divide(intersection, union, where=occurs, out=np.zeros_like(union))
+    return np.asarray(100.0 * ious.sum(axis=-1) / occurs.sum(axis=-1))
 
 
 def _matches(path: Path, metric: str) -> Kept:

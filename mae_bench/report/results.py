@@ -31,9 +31,9 @@ def load_results(store: str | Path) -> pd.DataFrame:
     >>> results = load_results("runs")
     >>> sorted(results["task"].unique())
     ['coco_vitdet', 'imagenet_finetune', 'imagenet_linear', 'supervised']
-    >>> results.query("row == 'MAE' and task == 'imagenet_linear'")[["seed", "value"]].values
-    array([[ 0., 60.],
-           [ 1., 63.]])
+    >>> probes = results[(results["task"] == "imagenet_linear") & (results["row"] == "MAE")]
+    >>> list(zip(probes["seed"], probes["value"]))
+    [(0, 60.0), (1, 63.0)]
     """
     root = Path(store)
     if not root.is_dir():
@@ -97,13 +97,10 @@ def _encoder(job: Job) -> Parts:
 
 
 def _setting(job: Job) -> Parts:
-    """Return what decides the job's number beside its encoder."""
-    return {
-        name: value
-        for one in _chain(job)[:-1]
-        if isinstance(one, Job)
-        for name, value in _own(one).items()
-    }
+    """Return what decides the job's number beside its encoder; of tasks before it by their name."""
+    tasks = [one for one in _chain(job)[:-1] if isinstance(one, Job)]
+    before = {f"{one.recipe.name} {name}": v for one in tasks[1:] for name, v in _own(one).items()}
+    return {**(_own(job) if tasks else {}), **before}
 
 
 def _own(job: Job) -> Parts:

@@ -62,13 +62,18 @@ def columns_of(frame: pd.DataFrame) -> list[Column]:
     """Return the tables' columns in the long table's order."""
     return [
         Column(
-            id=".".join(filter(None, [one["task"], one["metric"], one["variant"]])),
+            id=column_id(one),
             digits=int(one["digits"]),
             higher_is_better=bool(one["higher_is_better"]),
             **{name: one[name] for name in (*OF_COLUMN, "title", "unit", "protocol")},
         )
         for one in frame.drop_duplicates(OF_COLUMN).to_dict("records")
     ]
+
+
+def column_id(line: Mapping[Any, Any]) -> str:
+    """Return the id of the column that a line is of."""
+    return ".".join(filter(None, [line["task"], line["metric"], line["variant"]]))
 
 
 def own_rows(frame: pd.DataFrame, deviations: Mapping[str, Sequence[str] | None]) -> list[Row]:

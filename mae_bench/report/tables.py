@@ -11,7 +11,7 @@ from mae_bench.core.registry import load
 from mae_bench.report.differences import SETTLED
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import efficiency_table
-from mae_bench.report.rows import DEVIATES, order
+from mae_bench.report.rows import DEVIATES, column_id, order
 from mae_bench.report.table import Cell, Kind, Table, interval, score, signed
 
 MOST_COLUMNS = 6
@@ -117,7 +117,7 @@ def twin_table(document: Document) -> Table | None:
     names = headings(document)
     lines = []
     for cell in document["cells"]:
-        if cell.get("published") is None:
+        if cell.get("delta_published") is None:
             continue
         number = _number(cell)
         distance = signed(cell["delta_published"], cell["digits"])
@@ -156,8 +156,9 @@ def job_table(document: Document) -> Table:
 
 
 def cost_table(document: Document) -> Table | None:
-    """Return what each number costs to reach, None where nothing is measured."""
-    lines = document["efficiency"]
+    """Return what each number costs to reach, column by column; None where nothing is known."""
+    places = {column["id"]: place for place, column in enumerate(document["columns"])}
+    lines = sorted(document["efficiency"], key=lambda line: places[column_id(line)])
     return efficiency_table(pd.DataFrame.from_records(lines)) if lines else None
 
 

@@ -21,7 +21,7 @@ from mae_bench.report.kept import FRONT_PAGE, Report
 from mae_bench.report.latex import latex
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.markdown import MARK, front_page, leaderboard_text
-from mae_bench.report.notes import EXPLANATION, doubles, holes, notes
+from mae_bench.report.notes import EXPLANATION, doubles, doubts, holes, notes
 from mae_bench.report.page.build import page
 from mae_bench.report.per_image import replicates
 from mae_bench.report.published import Reference, published
@@ -76,6 +76,7 @@ def write_report(
         *notes_on_others(numbers.columns, numbers.rows),
         *brought.problems,
         *holes(numbers.frame),
+        *doubts(numbers.frame, partial(replicates, store.root)),
         *doubles(numbers.frame),
         *_total(numbers.jobs),
         *surroundings(made),

@@ -22,6 +22,13 @@ FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
 
 
+def made_by(job: Job) -> dict[str, str]:
+    """Return size and origin of the job's encoder, as a run notes them; nothing of a file."""
+    while isinstance(job.source, Job):
+        job = job.source
+    return {} if job.source else {"arch": job.recipe.arch, "origin": job.recipe.name}  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class Bench:
     """A planned suite and a store that a test fills by hand."""
@@ -36,7 +43,7 @@ class Bench:
         """Write the job's result.json as the runner would."""
         folder = self.store.dir(job)
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"encoder": {"params": 807_936, "flops": 52_000_000}}
+        facts = {"encoder": {"params": 807_936, "flops": 52_000_000, **made_by(job)}}
         content = {
             "schema": 1,
             "key": job.key,
@@ -114,6 +121,14 @@ def filled(three: Bench) -> Bench:
         for task, values in zip((FINETUNE, LINEAR, COCO), cells, strict=True):
             three.fill(row, task, *values)
     return three
+
+
+@pytest.fixture
+def stored(filled: Bench) -> Bench:
+    """Return the filled bench with what a run writes of each job before it starts."""
+    for job in filled.plan.jobs:
+        filled.store.prepare(job, None)
+    return filled
 
 
 @pytest.fixture(scope="session")

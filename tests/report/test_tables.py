@@ -9,6 +9,7 @@ from mae_bench.report.markdown import front_page, leaderboard_text
 from mae_bench.report.published import published
 from mae_bench.report.table import Cell, Table, interval, markdown, plain
 from mae_bench.report.tables import (
+    cost_table,
     difference_tables,
     job_table,
     main_tables,
@@ -187,3 +188,23 @@ def test_a_heading_stands_across_all_columns() -> None:
     table = Table(("E", "a"), ((Cell("apart"),), (Cell("x"), Cell("1"))), "lr", ("heading", "ours"))
     assert markdown(table).splitlines()[2:] == ["| **apart** |  |", "| x | 1 |"]
     assert plain(table).splitlines() == ["E  a", "apart", "x  1"]
+
+
+def test_costs_are_told_column_by_column(filled: Any, documented: Any) -> None:
+    document = documented(filled)
+    for line in document["efficiency"]:
+        line["total_gpu_hours"] = 1.0
+    table = cost_table(document)
+    assert table is not None
+    titles = [line[0].text for line in table.lines]
+    assert titles == sorted(titles, key=titles.index)
+    assert len(set(titles)) == len(document["columns"])
+
+
+def test_a_number_that_is_not_there_is_held_against_nothing(base: Any, documented: Any) -> None:
+    for job in base.jobs("MAE", ADE):
+        (base.store.dir(job) / "result.json").unlink()
+    table = twin_table(documented(base, *published()))
+    assert table is not None
+    shown = {(line[0].text, line[1].text) for line in table.lines}
+    assert ("MAE", "ADE20K mIoU (%)") not in shown and ("Sup", "ADE20K mIoU (%)") in shown

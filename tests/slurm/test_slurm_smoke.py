@@ -64,10 +64,13 @@ def numbers(folder):
     }
 
 
+COSTS = ("seconds", "gpu_hours", "encoder_gpu_hours")
+
+
 def table(folder):
     """Return the rows of the leaderboard, but for what each took."""
     with (folder / "results" / "small" / "leaderboard.csv").open(newline="") as stream:
-        return [row | {"seconds": ""} for row in csv.DictReader(stream)]
+        return [row | dict.fromkeys(COSTS, "") for row in csv.DictReader(stream)]
 
 
 def training(folder):

@@ -27,6 +27,7 @@ def program(tmp_path, write_suite):
     def start(*before):
         words = ["run", "--suite", path, "--store", tmp_path / "runs", "--results", tmp_path / "r"]
         words += ["--parallel", "2"]
+        ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests run under
         run = subprocess.Popen(
             [*before, sys.executable, PROGRAM, *words],
             stdout=subprocess.PIPE,
@@ -34,6 +35,7 @@ def program(tmp_path, write_suite):
             text=True,
             start_new_session=True,
         )
+        signal.signal(signal.SIGHUP, ignored)
         started.append(run)
         end = time.monotonic() + LIMIT_S
         while len([one for one in paused(tmp_path / "runs") if one.read_text()]) < 2:

@@ -8,8 +8,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mae_bench.report.per_image import Replicates, replicates
 from transfer.detectron2_adapter.data import read_split
-from transfer.detectron2_adapter.evaluation import coco_scores, coco_stats
+from transfer.detectron2_adapter.evaluation import METRICS, coco_scores, coco_stats
+from transfer.detectron2_adapter.matches import MATCHES, write_matches
 
 
 def guessed(truth, seed=0):
@@ -98,6 +100,17 @@ def test_scores_equal_pycocotools(roots, tmp_path, data, kind):
     assert ours.named["APl"] is None  # no object of the demo is large
     crowds = sum(one["iscrowd"] for one in truth.dataset["annotations"])
     assert crowds > 0 or data == "plain"
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_matches_that_are_kept_give_the_ap_back(roots, tmp_path, kind):
+    split = read_split(awkward(roots["coco"], tmp_path), "val")
+    ours = coco_scores(split, guessed(COCO(str(split.annotations))), kind)
+    (tmp_path / "job").mkdir()
+    write_matches(tmp_path / "job" / MATCHES, {kind: ours.matches})
+    found = replicates(tmp_path, "job", "matches", METRICS[kind], 100 * ours.stats[0])
+    assert isinstance(found, Replicates)
+    assert found.values.std() > 0
 
 
 def test_no_detection_at_all_scores_zero(roots):

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mae_bench.kit.encoder import write_encoder
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import VisionTransformer, init_weights
+from mae_bench.report.per_image import Replicates, replicates
 from transfer.coco_maskrcnn_fpn import CocoMaskRcnnFpn
 from transfer.coco_vitdet import CocoVitDet
 
@@ -154,6 +156,18 @@ def test_three_ranks_score_every_image_once(runs):
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
     metrics = [read(runs / name / "metrics.json") for name in ("whole", "ranks")]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["whole", "ranks"])
+def test_the_aps_follow_from_the_matches_that_a_run_leaves(runs, name):
+    for metric, value in read(runs / name / "metrics.json").items():
+        found = replicates(runs, name, "matches", metric, value)
+        assert isinstance(found, Replicates), found
+    kept = pq.read_table(runs / name / "matches.parquet").to_pandas()
+    detections = kept[kept["score"].notna()].groupby("kind")["score"]
+    scores = sorted(one["score"] for one in read(runs / name / "predictions.json"))
+    for kind in ("bbox", "segm"):
+        assert sorted(detections.get_group(kind)) == scores
 
 
 def test_the_optimizer_follows_the_recipes_schedule(runs):

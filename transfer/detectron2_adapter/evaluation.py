@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from mae_bench.core.files import record_facts, write_bytes
 from transfer.detection_figures import detection_figures
 from transfer.detectron2_adapter.data import DetectionData, Split, have_masks, read_split
-from transfer.detectron2_adapter.matches import MATCHES, Row, match_rows, write_matches
+from transfer.detectron2_adapter.matches import MATCHES, Matches, all_matches, write_matches
 
 Kind = str
 """`bbox` or `segm`."""
@@ -37,7 +37,7 @@ class Scores:
     """The 12 in [0, 1]; -1 for sizes that do not occur."""
     per_class: dict[str, float | None]
     """Category -> AP in percent, None for one without an object."""
-    matches: list[Row]
+    matches: Matches
     """Of every image, from which the AP of any sample of them follows."""
 
     @property
@@ -130,7 +130,7 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
     """
     truth = COCO(json.loads(split.annotations.read_bytes()))
     if not predictions:
-        return Scores([0.0] * 12, _nothing_found(truth, split), match_rows(truth, COCO(), {}))
+        return Scores([0.0] * 12, _nothing_found(truth, split), all_matches(truth, COCO(), {}))
     found = truth.loadRes(predictions) if kind == "bbox" else _masks(truth, predictions)
     scored = COCOeval_faster(
         truth, found, kind, print_function=lambda *_: None, rle_iou_max_workers=1
@@ -141,8 +141,8 @@ def coco_scores(split: Split, predictions: list[dict[str, Any]], kind: Kind) -> 
     per_class = {
         name: _mean_percent(precision[:, :, i]) for i, name in enumerate(split.category_names)
     }
-    rows = match_rows(truth, found, scored.ious)
-    return Scores([float(value) for value in scored.stats[:12]], per_class, rows)
+    matches = all_matches(truth, found, scored.ious)
+    return Scores([float(value) for value in scored.stats[:12]], per_class, matches)
 
 
 def _masks(truth: Any, predictions: list[dict[str, Any]]) -> Any:

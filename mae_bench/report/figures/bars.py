@@ -64,14 +64,14 @@ def _figure(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path
     """Draw one figure; the rows have the same places in all panels."""
     data = pd.concat(shown)
     rows = [row for row in looks if row in set(data["row"])]
-    high = BAR * len(rows) + AROUND
-    with sheet(high * -(-len(shown) // WIDE)) as figure:
+    wide, high = min(WIDE, len(shown)), BAR * len(rows) + AROUND
+    with sheet(high * -(-len(shown) // wide)) as figure:
         names = [label(row) for row in rows]
         longest = max(text_size(figure, name, 8)[0] for name in names) / figure.dpi
-        grid = panels(figure, len(shown), Room(WIDE, high, 0.15, longest, 0.42))
+        grid = panels(figure, len(shown), Room(wide, high, 0.15, longest, 0.42))
         for place, (axes, group) in enumerate(zip(grid, shown, strict=True)):
             _panel(axes, group, rows, looks)
-            axes.set_yticks(range(len(rows)), [] if place % WIDE else names)
+            axes.set_yticks(range(len(rows)), [] if place % wide else names)
         files = write(figure, stem, data[DATA])
     return Figure(stem.name, CAPTION, files)
 

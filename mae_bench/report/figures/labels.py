@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from mae_bench.report.figures.style import text_size
+from mae_bench.report.figures.style import fitted, text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,11 +99,12 @@ def name_ends(axes: "Axes", points: Sequence[Point], start: float) -> None:
     The horizontal axis goes from `start` to where the names end.
     """
     frame = axes.bbox
-    share = NAMES * _figure(axes).dpi / frame.width
+    figure = _figure(axes)
+    share = NAMES * figure.dpi / frame.width
     end = max(point.x for point in points)
     axes.set_xlim(start, end + (end - start) * share / (1 - share))
     axes.set_xticks([tick for tick in axes.get_xticks() if start <= tick <= end])
-    high = text_size(_figure(axes), "X", SIZE)[1] * 1.5
+    high = text_size(figure, "X", SIZE)[1] * 1.5
     across = axes.transData.transform
     x = max(float(across((point.x, point.y))[0]) for point in points) + 14
     ordered = sorted(points, key=lambda point: -float(across((point.x, point.y))[1]))
@@ -112,7 +113,7 @@ def name_ends(axes: "Axes", points: Sequence[Point], start: float) -> None:
         ordered, _apart(wanted, high, (frame.y0 + high / 2, frame.y1)), strict=True
     ):
         axes.annotate(
-            point.text,
+            fitted(figure, point.text, SIZE, figure.bbox.x1 - x),
             (point.x, point.y),
             (x, y),
             textcoords="figure pixels",

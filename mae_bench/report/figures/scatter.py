@@ -111,9 +111,10 @@ def _figure(
     looked = _looked(shown, looks)
     kept = [*DATA, against.x, *filter(None, [against.device]), *["front"] * against.front]
     caption = f"{against.caption} Vertical lines are 95 % intervals; grey and hollow is published."
+    wide = min(WIDE, len(shown))
     for below in (0.0, LEGEND_ROW * -(-len(looked) // LEGEND_COLUMNS)):
-        with sheet(HIGH * -(-len(shown) // WIDE) + AXIS + below) as figure:
-            grid = panels(figure, len(shown), Room(WIDE, HIGH))
+        with sheet(HIGH * -(-len(shown) // wide) + AXIS + below) as figure:
+            grid = panels(figure, len(shown), Room(wide, HIGH))
             for axes, group in zip(grid, shown, strict=True):
                 _panel(axes, group, against, looks)
             axis = one_line(" on ".join(filter(None, [against.axis, main])))

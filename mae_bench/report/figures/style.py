@@ -182,6 +182,14 @@ def text_size(figure: "Figure", text: str, points: float) -> tuple[float, float]
     return wide, high
 
 
+def fitted(figure: "Figure", text: str, points: float, pixels: float) -> str:
+    """Return as much of a text as is no wider than that."""
+    shown = text
+    while len(shown) > 1 and text_size(figure, shown, points)[0] > pixels:
+        shown = shown.rstrip("…")[:-1] + "…"
+    return shown
+
+
 def write(figure: "Figure", stem: Path, data: pd.DataFrame) -> tuple[Path, ...]:
     """Write the figure as svg and png and its data as csv; return their paths.
 
