@@ -284,6 +284,7 @@ def test_two_thousand_rows_leave_small_figures_of_the_best(tmp_path: Path) -> No
     found = looks([(str(row), "mae") for row in dict.fromkeys(lines["row"])])
     for figure in (*bars(lines, found, tmp_path), *scatter(EFFICIENCY, lines, found, tmp_path)):
         assert figure.files[0].stat().st_size < 150_000
+        assert f"{MOST_ROWS} of 2,000 rows" in figure.caption
         data = pd.read_csv(figure.files[2])
         assert data["row"].nunique() == MOST_ROWS
         assert data["mean"].min() >= 100 * (1 - MOST_ROWS / 2000)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mae_bench.report.figures.columns import columns, heading, readable, sheets
+from mae_bench.report.figures.columns import columns, heading, left_out, readable, sheets
 from mae_bench.report.figures.figure import Figure
 from mae_bench.report.figures.style import (
     GREY,
@@ -57,11 +57,15 @@ def bars(board: pd.DataFrame, looks: Mapping[str, Look], folder: Path) -> list[F
     shown = list(columns(readable(board)))
     if "published" not in board:
         shown = [group.assign(published=float("nan")) for group in shown]
-    return [_figure(part, looks, folder / name) for name, part in sheets(NAME, shown).items()]
+    caption = CAPTION + left_out(board)
+    return [
+        Figure(name, caption, _draw(part, looks, folder / name))
+        for name, part in sheets(NAME, shown).items()
+    ]
 
 
-def _figure(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path) -> Figure:
-    """Draw one figure; the rows have the same places in all panels."""
+def _draw(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path) -> tuple[Path, ...]:
+    """Draw one figure and return its files; the rows have the same places in all panels."""
     data = pd.concat(shown)
     rows = [row for row in looks if row in set(data["row"])]
     wide, high = min(WIDE, len(shown)), BAR * len(rows) + AROUND
@@ -72,8 +76,7 @@ def _figure(shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path
         for place, (axes, group) in enumerate(zip(grid, shown, strict=True)):
             _panel(axes, group, rows, looks)
             axes.set_yticks(range(len(rows)), [] if place % wide else names)
-        files = write(figure, stem, data[DATA])
-    return Figure(stem.name, CAPTION, files)
+        return write(figure, stem, data[DATA])
 
 
 def _panel(

@@ -72,3 +72,11 @@ def readable(lines: pd.DataFrame) -> pd.DataFrame:
     theirs = 1e9 * (places["kind"] != "ours") if "kind" in places else 0.0
     best = (ranks + theirs).groupby(places["row"], sort=False).min().sort_values(kind="stable")
     return lines[lines["row"].isin(best.index[:MOST_ROWS])]
+
+
+def left_out(lines: pd.DataFrame) -> str:
+    """Return a sentence for a caption on rows that `readable` leaves out, empty if it has all."""
+    rows = lines.dropna(subset="mean")["row"].nunique()
+    if rows <= MOST_ROWS:
+        return ""
+    return f" Shown are {MOST_ROWS} of {rows:,} rows: ours, and those best placed in any column."

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mae_bench.report.figures.columns import best_first, columns, heading, readable, sheets
+from mae_bench.report.figures.columns import (
+    best_first,
+    columns,
+    heading,
+    left_out,
+    readable,
+    sheets,
+)
 from mae_bench.report.figures.figure import Figure
 from mae_bench.report.figures.labels import Point, Stroke, name_points
 from mae_bench.report.figures.style import (
@@ -38,6 +45,7 @@ NEAR_ZERO = 1e-3
 """Share of the largest value below which another counts as next to nothing."""
 MOST_NAMES = 16
 """Rows that a legend can hold."""
+MARKS = "Vertical lines are 95 % intervals; grey and hollow is published."
 DATA = ["kind", "row", "arch", "task", "variant", "metric", "title", "unit", "mean", "low", "high"]
 
 
@@ -93,24 +101,28 @@ def scatter(
 
     A panel needs points at two places of the axis. Vertical lines are 95 % intervals.
     """
-    drawn = readable(lines.dropna(subset=against.x))
+    lines = lines.dropna(subset=against.x)
+    drawn = readable(lines)
     shown = [best_first(group) for group in columns(drawn) if group[against.x].nunique() > 1]
+    caption = f"{against.caption} {MARKS}{left_out(lines)}"
     return [
-        _figure(against, part, looks, folder / name)
+        Figure(name, caption, _draw(against, part, looks, folder / name))
         for name, part in sheets(against.name, shown).items()
     ]
 
 
-def _figure(
+def _draw(
     against: Against, shown: Sequence[pd.DataFrame], looks: Mapping[str, Look], stem: Path
-) -> Figure:
-    """Draw one figure: names beside the points, or a legend where they have no room."""
+) -> tuple[Path, ...]:
+    """Draw one figure and return its files.
+
+    Names stand beside the points, or in a legend where they have no room.
+    """
     data = pd.concat(shown)
     main = str(data[against.device].mode()[0]) if against.device else ""
     shown = [group.assign(name=_names(group, against, main)) for group in shown]
     looked = _looked(shown, looks)
     kept = [*DATA, against.x, *filter(None, [against.device]), *["front"] * against.front]
-    caption = f"{against.caption} Vertical lines are 95 % intervals; grey and hollow is published."
     wide = min(WIDE, len(shown))
     for below in (0.0, LEGEND_ROW * -(-len(looked) // LEGEND_COLUMNS)):
         with sheet(HIGH * -(-len(shown) // wide) + AXIS + below) as figure:
@@ -124,7 +136,7 @@ def _figure(
                 _legend(figure, looked)
             elif not _named(grid, shown, against, looks) and len(looked) <= MOST_NAMES:
                 continue
-            return Figure(stem.name, caption, write(figure, stem, data[kept]))
+            return write(figure, stem, data[kept])
     raise AssertionError("the second attempt returns")
 
 
