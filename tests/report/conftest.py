@@ -17,6 +17,8 @@ from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Column, Row, Suite, made_row
 
 SEEDS = (0, 1)
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")
+"""Of the browser: root may not have the one, and a container has too little of the other."""
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
 
 
@@ -137,7 +139,7 @@ def chromium() -> Iterator[Any]:
     path = shutil.which("chromium")
     assert path is not None, "no chromium here; make test-browser installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
         browser.close()
 
