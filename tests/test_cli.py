@@ -82,6 +82,7 @@ def test_a_reader_that_has_enough_ends_the_output_quietly(tmp_path):
         (["reconstruct", "encoder.safetensors", "a.jpg"], "needs the decoder"),
         (["pretrain", "mae", "--micro-batch", "7"], "possible: 1, 2, 4, 8, 16"),
         (["pretrain", "mae", "--gpus", "3"], "cannot be divided over 3 processes"),
+        (["track", "--suite", "demo", "--to", "tensorboard"], "no store runs; pass --store DIR"),
         (["run", "--suite", "demo", "--parallel", "-1"], "--parallel must be >= 0, got -1"),
     ],
 )

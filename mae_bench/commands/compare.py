@@ -49,6 +49,8 @@ def compare(words: list[str]) -> int:
     about = "Say how two rows differ, how sure that is, and how many seeds would settle it."
     options = parse(CompareOptions, "compare", words, about)
     site = options.place.read()
+    if options.rows[0] == options.rows[1]:
+        raise ValueError(f"compare needs two different rows or jobs, got {options.rows[0]!r} twice")
     if not site.store.is_dir():
         raise ValueError(f"no store {site.store}; pass --store DIR")
     from mae_bench.report.compare import compare as differences
@@ -66,7 +68,7 @@ def compare(words: list[str]) -> int:
     if options.as_json:
         print(json.dumps(_told(found, options.rows), indent=2, allow_nan=False))
     else:
-        print("\n".join(_lines(found, options.rows)))
+        print("\n".join([*_lines(found, options.rows), *_alone(frame, options.rows)]))
     return OK
 
 
@@ -115,6 +117,21 @@ def _lines(found: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
         verdict = tally(line["difference"], line["p"], line["higher_is_better"])
         by = f" by {line['basis']}, p {line['p']:.2g}" if line["basis"] else ""
         yield f"{difference_text(line, 'difference')}{by}: {verdict}; {_needed(line)}"
+
+
+def _alone(frame: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
+    """Yield for each row the columns that the other has not, if there are any."""
+    column = ["task", "variant", "metric"]
+    sides = [
+        frame[(frame["row"] == row) & frame["value"].notna()].drop_duplicates(column)
+        for row in rows
+    ]
+    for row, mine, other in zip(rows, sides, reversed(sides), strict=True):
+        theirs = set(other[column].itertuples(index=False, name=None))
+        alone = [tuple(line[name] for name in column) not in theirs for _, line in mine.iterrows()]
+        if any(alone):
+            places = mine[alone]["title"] + " of " + mine[alone]["task"]
+            yield f"only {one_line(row)} has {', '.join(places)}"
 
 
 def _needed(line: Mapping[Hashable, Any]) -> str:

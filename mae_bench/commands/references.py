@@ -1,5 +1,6 @@
 """Brings numbers of others into a store, lists them, and removes them."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def references(words: list[str]) -> int:
         return OK
     if options.file is not None:
         kept = keep(options.file, store)
-        print(f"{len(kept)} numbers of {options.file} stand in every later report of {store}")
+        numbers = "1 number" if len(kept) == 1 else f"{len(kept)} numbers"
+        print(f"{numbers} of {options.file} will stand in every later report of {store}")
+        for doubt in map(_doubt, kept):
+            if doubt:
+                print(one_line(doubt), file=sys.stderr)
         return OK
     return _listed(store)
 
@@ -47,17 +52,27 @@ def _listed(store: Path) -> int:
     found = imported(store)
     if not files(store):
         print(f"no imported numbers in {store}; mae-bench import FILE.csv brings some in")
-    for one in found.references:
-        print(one_line(_line(one)))
+    for name, one in found.named:
+        print(one_line(f"{name}: {_line(one)}"))
     for problem in found.problems:
         print(one_line(problem))
     return FAILED if found.problems else OK
+
+
+def _doubt(one: Reference) -> str:
+    """Return what is to be asked of a percentage so small that it may be a fraction, or nothing."""
+    if one.unit != "%" or not 0.0 < one.value <= 1.0:
+        return ""
+    return (
+        f"{one.method} {one.backbone}: {one.protocol} {one.metric} is taken as {one.value:g} %; "
+        f"if it is a fraction, write {100.0 * one.value:g} and import again"
+    )
 
 
 def _line(one: Reference) -> str:
     """Return a number on one line."""
     epochs = "" if one.pretrain_epochs is None else f", {one.pretrain_epochs:g} epochs"
     return (
-        f"{one.method} {one.backbone}{epochs}: {one.protocol} {one.metric} {one.value:g} "
-        f"({one.place})"
+        f"{one.method} {one.backbone}{epochs}: {one.protocol} {one.metric} {one.value:g}"
+        f"{' ' * bool(one.unit)}{one.unit} ({one.place})"
     )

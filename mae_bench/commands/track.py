@@ -31,7 +31,10 @@ def track(words: list[str]) -> int:
     found = problems(options.to, Path(sys.executable))
     if found:
         raise ValueError("\n".join(found))
-    chosen = chosen_jobs("track", options.jobs, options.jobs.place.read())
+    site = options.jobs.place.read()
+    if not site.store.is_dir():
+        raise ValueError(f"no store {site.store}; pass --store DIR")
+    chosen = chosen_jobs("track", options.jobs, site)
     answers = []
     for one in chosen.values():
         for name in dict.fromkeys(options.to):

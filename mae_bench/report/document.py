@@ -47,6 +47,8 @@ class Words:
     """What makes the tables again."""
     explanation: str
     notes: Sequence[str]
+    caution: str = ""
+    """What nobody may miss who sees a number of it, if there is such a thing."""
 
 
 def document(
@@ -60,6 +62,7 @@ def document(
         "schema": SCHEMA,
         "suite": words.suite,
         "command": words.command,
+        "caution": words.caution,
         "explanation": words.explanation,
         "notes": list(words.notes),
         "columns": [dataclasses.asdict(column) for column in numbers.columns],

@@ -17,24 +17,30 @@ FOLDER = "references"
 class Imported:
     """What a store holds of users' own reference numbers."""
 
-    references: tuple[Reference, ...]
+    named: tuple[tuple[str, Reference], ...]
+    """Each number behind the name of its file, without .csv."""
     problems: tuple[str, ...]
     """A sentence for each file that cannot be read any more."""
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The numbers alone."""
+        return tuple(one for _, one in self.named)
 
 
 def imported(store: Path) -> Imported:
     """Return all reference numbers of the store, file after file by name."""
-    references: list[Reference] = []
+    named: list[tuple[str, Reference]] = []
     problems = []
     for path in files(store):
         try:
-            references += _read(path)
+            named += [(path.stem, one) for one in _read(path)]
         except (OSError, ValueError) as error:
             problems.append(
                 f"Left out: {error}. Mend {FOLDER}/{path.name} in the store, or remove it with "
                 f"`mae-bench import --remove {path.stem}`."
             )
-    return Imported(tuple(references), tuple(problems))
+    return Imported(tuple(named), tuple(problems))
 
 
 def files(store: Path) -> list[Path]:

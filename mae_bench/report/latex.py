@@ -43,7 +43,8 @@ def latex(document: Document) -> str:
     parts = [HEAD.format(command=document["command"])]
     for title, table in main_tables(document).items():
         on = f" on {title}" if title else ""
-        parts.append(_table(table, f"Leaderboard of the suite {suite}{on}.", f"{suite}{title}"))
+        caption = f"Leaderboard of the suite {suite}{on}. {document['caution']}".strip()
+        parts.append(_table(table, caption, f"{suite}{title}"))
     for baseline, table in difference_tables(document).items():
         caption = f"Suite {suite}: difference to the {baseline} row of the same architecture."
         parts.append(_table(table, caption, f"{suite}-less-{baseline}"))

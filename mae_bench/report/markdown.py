@@ -30,6 +30,7 @@ MARK = "<!-- Made by mae-bench; it is written again with every report. -->"
 def leaderboard_text(document: Document) -> str:
     """Return the whole leaderboard.md."""
     lines = [f"# Leaderboard of the suite `{document['suite']}`", ""]
+    lines += _caution(document)
     lines += _tables(main_tables(document))
     lines += [document["explanation"], ""]
     lines += [*(f"- {escaped(note)}" for note in document["notes"]), ""]
@@ -55,6 +56,7 @@ def front_page(documents: Mapping[str, Document]) -> str:
     lines = [MARK, "# Leaderboards", ""]
     for folder, document in sorted(documents.items()):
         lines += [f"## {escaped(document['suite'])}", ""]
+        lines += _caution(document)
         lines += _tables(own_tables(document))
         others = sum(row["kind"] != "ours" for row in document["rows"])
         beside = f", with {others} rows of published and imported numbers" if others else ""
@@ -67,6 +69,12 @@ def front_page(documents: Mapping[str, Document]) -> str:
         ]
     lines += ["Bold: the best of a column, with all that cannot be told from it.", ""]
     return "\n".join(lines)
+
+
+def _caution(document: Document) -> list[str]:
+    """Return what nobody may miss, as a quotation; nothing where there is no such thing."""
+    text = document.get("caution", "")  # one of an older report has none
+    return [f"> {escaped(text)}", ""] if text else []
 
 
 def _tables(tables: Mapping[str, Table]) -> Iterable[str]:

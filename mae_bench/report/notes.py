@@ -23,6 +23,11 @@ EXPLANATION = (
     "what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, "
     "counted by fvcore."
 )
+DRAWN = (
+    "All images are drawn by mae-bench itself: columns are named after ImageNet, COCO and ADE20K "
+    "for their rules alone, and no number here compares with one from those data sets."
+)
+"""Caution of a suite on demo data."""
 Line = pd.Series | Mapping[Hashable, Any]
 BASES = {
     "seeds": "over seeds",
@@ -174,13 +179,14 @@ def _grounds(board: pd.DataFrame) -> Iterator[str]:
     if parts:
         yield f"Intervals of the means: {'; '.join(parts)}."
     used = board[board["basis"].str.endswith("floor")]
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[tuple[str, float, str], list[str]] = defaultdict(list)
     for one in _lines(used.drop_duplicates(COLUMN)):
         known = floor(str(one["protocol"]), str(one["metric"]), str(one["arch"]))
         if known is not None:
-            found[known.source].append(f"{known.sd:g} for {one['heading']} of {one['arch']}")
-    for source, uses in found.items():
-        yield f"Published spread over seeds (sd): {', '.join(uses)}; {source}."
+            found[str(one["heading"]), known.sd, known.source].append(str(one["arch"]))
+    for (heading, sd, source), sizes in found.items():
+        of = ", ".join(sizes)
+        yield f"Published spread over seeds (sd): {sd:g} for {heading} of {of}; {source}."
 
 
 def _unit(unit: str) -> str:

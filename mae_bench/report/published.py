@@ -62,6 +62,11 @@ class Reference:
         return rules(name, apart, f"image size {size}" if size else "")
 
     @property
+    def unit(self) -> str:
+        """The unit of its metric."""
+        return metrics_of_protocols()[self.protocol.partition("@")[0]][self.metric].unit
+
+    @property
     def place(self) -> str:
         """Where it is written."""
         return ", ".join(filter(None, [self.source, self.location]))

@@ -82,7 +82,18 @@ def interval(low: float | None, high: float | None, digits: int) -> str:
     """Return an interval in brackets, empty if there is none."""
     if low is None or high is None:
         return ""
-    return f"[{_minus(f'{low:.{digits}f}')}, {_minus(f'{high:.{digits}f}')}]"
+    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
+def fixed(value: float, digits: int) -> str:
+    """Return the value with that many decimals and a true minus, none for a rounded zero."""
+    text = f"{value:.{digits}f}"
+    return _minus(text.removeprefix("-") if float(text) == 0.0 else text)
+
+
+def three(value: float) -> str:
+    """Return a size to three digits that matter."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def signed(value: float | None, digits: int) -> str:

@@ -12,7 +12,7 @@ from mae_bench.report.differences import SETTLED
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import efficiency_table
 from mae_bench.report.rows import DEVIATES, column_id, order
-from mae_bench.report.table import Cell, Kind, Table, interval, score, signed
+from mae_bench.report.table import Cell, Kind, Table, interval, score, signed, three
 
 MOST_COLUMNS = 6
 """Of numbers in one table; where there are more, each data set has its own."""
@@ -269,8 +269,8 @@ def _difference(cells: Mapping[tuple[str, str], Line], row: Line, column: Line, 
 
 def _size(row: Line) -> Iterator[Cell]:
     """Yield parameters, multiply-adds and architecture of the encoder."""
-    yield Cell("" if row["params"] is None else f"{row['params'] / 1e6:.2f}")
-    yield Cell("" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}")
+    yield Cell("" if row["params"] is None else three(row["params"] / 1e6))
+    yield Cell("" if row["flops"] is None else three(row["flops"] / 1e9))
     yield Cell(row["arch"])
 
 

@@ -21,7 +21,7 @@ from mae_bench.report.kept import FRONT_PAGE, Report
 from mae_bench.report.latex import latex
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.markdown import MARK, front_page, leaderboard_text
-from mae_bench.report.notes import EXPLANATION, doubles, doubts, holes, notes
+from mae_bench.report.notes import DRAWN, EXPLANATION, doubles, doubts, holes, notes
 from mae_bench.report.page.build import page
 from mae_bench.report.per_image import replicates
 from mae_bench.report.published import Reference, published
@@ -82,11 +82,13 @@ def write_report(
         *surroundings(made),
         *drawn.notes,
     ]
-    words = Words(plan.name, command(plan), EXPLANATION, said)
+    caution = "" if plan.demo_data is None else DRAWN
+    words = Words(plan.name, command(plan), EXPLANATION, said, caution)
     whole = document(words, numbers, details(numbers.jobs, plan, store), drawn.figures)
     paths = [*_files(whole, numbers, folder), *(p for one in drawn.figures for p in one.files)]
     aside = _front_page(folder)
-    lines = [plain(terminal_table(whole)), *map(one_line, [*mixed(made), *aside])]
+    below = [*filter(None, [caution]), *mixed(made), *aside]
+    lines = [plain(terminal_table(whole)), *map(one_line, below)]
     return Report(tuple(paths), "\n".join(lines))
 
 

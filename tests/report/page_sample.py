@@ -46,6 +46,7 @@ def document(
         "schema": 2,
         "suite": "trial",
         "command": "mae-bench run --suite trial.toml",
+        "caution": "Drawn by <hand>.",
         "explanation": "",
         "notes": ["One note."],
         "columns": [column(name) for name in COLUMNS],

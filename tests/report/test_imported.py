@@ -114,15 +114,26 @@ def test_the_command_brings_in_lists_and_removes(
     assert run(*store) == 0
     assert "no imported numbers" in capsys.readouterr().out
     assert run(str(file), *store) == 0
-    assert capsys.readouterr().out.startswith("1 numbers of ")
+    assert capsys.readouterr().out.startswith("1 number of ")
     assert run(*store) == 0
     assert capsys.readouterr().out == (
-        "Sup vit_demo_patch8: imagenet-linear@image size 64 top1 71.5 (our own page)\n"
+        "last-year: Sup vit_demo_patch8: imagenet-linear@image size 64 top1 71.5 % (our own page)\n"
     )
     assert run("--remove", "last-yaer", *store) == 2
     assert "did you mean 'last-year'?" in capsys.readouterr().err
     assert run("--remove", "last-year", *store) == 0
     assert imported(tmp_path / "runs").references == ()
+
+
+def test_a_percentage_that_may_be_a_fraction_is_asked_about(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ("--store", str(tmp_path / "runs"))
+    assert run(str(file), *store) == 0
+    assert capsys.readouterr().err == ""
+    file.write_text(MINE.replace("71.5", "0.715"))
+    assert run(str(file), *store) == 0
+    assert "is taken as 0.715 %; if it is a fraction, write 71.5" in capsys.readouterr().err
 
 
 def test_the_command_says_what_is_wrong_and_ends_with_2(

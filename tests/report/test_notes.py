@@ -71,6 +71,17 @@ def test_a_published_spread_is_named_where_it_is_used(filled: Any) -> None:
     assert "by a published spread over seeds alone for 6" in " ".join(texts)
 
 
+def test_one_spread_of_several_sizes_is_said_once(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    once = frame[(frame["seed"] == 0) & (frame["task"] == "coco_vitdet")]
+    archs = ("vit_base_patch16", "vit_large_patch16")
+    sizes = [once.assign(arch=arch, row=once["row"] + arch) for arch in archs]
+    texts = notes(leaderboard(pd.concat(sizes)))
+    said = [text for text in texts if text.startswith("Published spread over seeds (sd): ")]
+    assert len(said) == 1
+    assert "0.1 for COCO box AP of vit_base_patch16, vit_large_patch16;" in said[0]
+
+
 def test_columns_of_one_title_are_told_apart_by_their_variant(filled: Any) -> None:
     frame = long_frame(filled.plan, filled.store)
     wide = frame[frame["task"] == LINEAR].assign(variant="image size 448")

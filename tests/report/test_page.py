@@ -79,6 +79,7 @@ def test_numbers_are_written_to_what_matters() -> None:
         "12\u202f346 h",
     ]
     assert interval({"low": -1.26, "high": 2.0, "digits": 1}) == "[−1.3, 2.0]"
+    assert interval({"low": -0.04, "high": 2.0, "digits": 1}) == "[0.0, 2.0]"
     assert interval({"low": None, "high": 2.0, "digits": 1}) == ""
 
 

@@ -7,7 +7,7 @@ import pytest
 from mae_bench.report.latex import ESCAPES, escaped_latex, latex
 from mae_bench.report.markdown import front_page, leaderboard_text
 from mae_bench.report.published import published
-from mae_bench.report.table import Cell, Table, interval, markdown, plain
+from mae_bench.report.table import Cell, Table, interval, markdown, plain, three
 from mae_bench.report.tables import (
     cost_table,
     difference_tables,
@@ -130,7 +130,17 @@ def test_a_long_reason_is_cut_in_tables_alone(filled: Any, documented: Any) -> N
 
 def test_intervals_have_the_digits_of_their_number() -> None:
     assert interval(-1.26, 3.0, 1) == "[−1.3, 3.0]"
+    assert interval(-0.04, 0.04, 1) == "[0.0, 0.0]"
     assert interval(None, None, 1) == ""
+
+
+def test_sizes_have_three_digits_that_matter() -> None:
+    assert [three(size) for size in (0.0574, 0.826, 86.57, 304.3)] == [
+        "0.0574",
+        "0.826",
+        "86.6",
+        "304",
+    ]
 
 
 def test_latex_sets_every_character_as_it_is() -> None:

@@ -45,6 +45,15 @@ def test_all_files_are_written_and_nothing_is_left_beside(filled: Any, tmp_path:
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "long.parquet"), frame)
 
 
+def test_no_table_of_drawn_images_goes_without_saying_so(one: Any, tmp_path: Path) -> None:
+    report = write_report(one.plan, one.store, tmp_path / "trial")
+    words = "All images are drawn by mae-bench itself"
+    assert words in report.main_table
+    for name in ("leaderboard.md", "leaderboard.tex", "leaderboard.json", "index.html"):
+        assert words in (tmp_path / "trial" / name).read_text(), name
+    assert words in (tmp_path / "README.md").read_text()
+
+
 def test_the_same_store_gives_the_same_bytes(one: Any, tmp_path: Path) -> None:
     made = []
     for place in ("here", "there"):
@@ -95,6 +104,7 @@ def test_json_has_a_column_and_a_row_for_every_cell(filled: Any, documented: Any
         "schema",
         "suite",
         "command",
+        "caution",
         "explanation",
         "notes",
         "columns",

@@ -44,6 +44,22 @@ def test_the_difference_its_interval_and_the_seeds_to_settle_it_are_said(store: 
     assert "(−10.1 points, −" in turned and ": worse; 2 seeds" in turned
 
 
+def test_a_row_is_not_compared_with_itself(store: Store) -> None:
+    answer = compare(store, "MAE", "MAE")
+    assert answer.returncode == 2
+    assert "compare needs two different rows or jobs, got 'MAE' twice" in answer.stderr
+
+
+def test_columns_that_only_one_row_has_are_named(store: Store) -> None:
+    maker = Job("MAE", load("mae").demo(), 0, "")
+    job = Job("MAE", load("imagenet_finetune").demo(), 0, "data", maker)
+    result = {"schema": 2, "key": job.key, "metrics": {"top1": 80.0}, "seconds": 1.0}
+    folder = store.prepare(job, None)
+    (folder / "result.json").write_text(json.dumps(sealed(result | {"provenance": {}})))
+    last = compare(store, "MAE", "Rand").stdout.splitlines()[-1]
+    assert last == "only MAE has fine-tune top-1 of imagenet_finetune"
+
+
 def test_jobs_are_compared_by_their_keys(store: Store) -> None:
     keys = sorted(path.parent.name for path in store.root.glob("*/result.json"))
     words = [key[:6] for key in keys]

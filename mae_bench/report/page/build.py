@@ -61,11 +61,17 @@ def page(document: Mapping[str, Any], folder: Path) -> str:
         title=element("title", f"{document['suite']} · mae-bench"),
         name=joined([str(document["suite"])]),
         summary=joined([_summary(document, board)]),
+        caution=_caution(document["caution"]),
         contents=joined([element("li", link) for link in contents]),
         sections=joined(sections, "\n"),
         command=element("code", document["command"]),
         data=joined([element("a", name, href=name) for name in DATA], " · "),
     )
+
+
+def _caution(text: str) -> Html:
+    """Return what nobody may miss who reads the page."""
+    return element("p", text, class_="caution") if text else joined([])
 
 
 def _parts(
@@ -125,7 +131,9 @@ def _summary(document: Mapping[str, Any], board: Board) -> str:
     parts.append(plural(len(board.columns), "number") + " each")
     if jobs:
         parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done")
-        parts += [f"{hours(spent)} of GPUs"] if spent else []
+        kinds = list(dict.fromkeys(job["device"] for job in done if job["device"]))
+        where = kinds[0] if len(kinds) == 1 else f"{len(kinds)} kinds of device"
+        parts += [f"{hours(spent)} on {where}"] if spent and kinds else []
     return " · ".join(parts)
 
 

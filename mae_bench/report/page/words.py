@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mae_bench.report.table import fixed
+
 Line = Mapping[str, Any]
 """A cell, row, column or job of the document."""
 BASES = {
@@ -17,8 +19,8 @@ ARROWS = {True: "↑", False: "↓"}
 
 
 def number(value: float | None, digits: int) -> str:
-    """Return the value with a true minus."""
-    return "" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """Return the value with a true minus, none for a rounded zero."""
+    return "" if value is None else fixed(value, digits)
 
 
 def signed(value: float | None, digits: int) -> str:
