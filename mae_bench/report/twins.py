@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -94,7 +95,9 @@ def _columns(cell: Any, seeds: Sequence[Any], twin: Twin | None) -> dict[str, An
 
 
 def _agreement(cell: Any, seeds: Sequence[Any], twin: Twin) -> str:
-    """Return whether the twin lies in our interval, widened by the spread of theirs over seeds.
+    """Return whether the twin lies in our interval, widened by how sure theirs is.
+
+    That is 1.96 times the spread of theirs over seeds, if known, and half of its last digit.
 
     Nothing where we have no interval, or where the number was not had as published.
     """
@@ -104,9 +107,16 @@ def _agreement(cell: Any, seeds: Sequence[Any], twin: Twin) -> str:
     if pd.isna(cell["low"]) or twin.doubt or not as_published:
         return ""
     known = floor(*(str(cell[name]) for name in ("protocol", "metric", "arch")))
-    wider = 0.0 if known is None else NORMAL * known.sd
     value = twin.reference.value
+    wider = _rounded_by(value) + (0.0 if known is None else NORMAL * known.sd)
     return WITHIN if cell["low"] - wider <= value <= cell["high"] + wider else OUTSIDE
+
+
+def _rounded_by(value: float) -> float:
+    """Return how far a number may lie from the one that it was rounded from: half a last digit."""
+    exponent = Decimal(repr(value)).as_tuple().exponent
+    assert isinstance(exponent, int)  # a finite number
+    return 0.5 * 10.0**exponent
 
 
 def _cell(line: Any) -> tuple[Any, ...]:

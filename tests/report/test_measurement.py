@@ -62,6 +62,29 @@ def test_images_are_paired_only_where_they_are_the_same() -> None:
     assert compared(first, Measurement((59.0,), elsewhere)) is None
 
 
+def test_images_that_all_count_the_same_give_no_interval() -> None:
+    never = Replicates(0.0, np.zeros(1000), "val")
+    assert interval(Measurement((0.0,), never)) is None
+    found = interval(Measurement((0.0,), never, 0.1))
+    assert found and found.basis == "floor"
+
+
+def test_floors_of_two_sizes_add_as_variances() -> None:
+    base, large = Measurement((83.6, 83.6), None, 0.08), Measurement((83.4,), None, 0.06)
+    found = compared(base, large)
+    error = math.sqrt(0.08**2 / 2 + 0.06**2)
+    assert (
+        found
+        and found.basis == "floor"
+        and found.p == pytest.approx(2 * stats.norm.sf(0.2 / error))
+    )
+    level = [Replicates(mean, np.full(1000, mean), "val") for mean in (60.0, 59.0)]
+    images = compared(Measurement((60.0,), level[0], 0.3), Measurement((59.0,), level[1], 0.4))
+    assert images and images.basis == "images + floor"
+    half = stats.norm.ppf(0.975) * 0.5
+    assert (images.low, images.high) == pytest.approx((1 - half, 1 + half), rel=0.005)
+
+
 def test_a_large_difference_outlives_the_correction_for_a_whole_table() -> None:
     one = Measurement((60.0,), sampled(60.0, 1.0))
     found = compared(one, Measurement((55.5,), Replicates(55.5, np.full(1000, 55.5), "val")))
@@ -85,6 +108,7 @@ def test_a_floor_that_both_have_is_a_z_test() -> None:
     assert found and found.basis == "floor"
     assert found.p == pytest.approx(2 * stats.norm.sf(z), rel=1e-9)
     assert compared(one, Measurement((83.3,), None, 0.07)) is None
+    assert compared(one, Measurement((83.3,))) is None
 
 
 def test_the_spread_over_seeds_is_measured_before_it_is_published() -> None:

@@ -64,6 +64,7 @@ def test_noise_covers_the_published_number_up_to_the_interval_and_its_own_spread
     spread = floor("imagenet-finetune", "top1", "vit_base_patch16")
     assert spread is not None
     half = stats.t.ppf(0.975, 1) * stats.sem([-0.01, 0.01]) + stats.norm.ppf(0.975) * spread.sd
+    half += 0.05  # 83.6 may stand for 83.55
     for shift, verdict in ((-0.99 * half, "within noise"), (1.01 * half, "outside noise")):
         mean = 83.6 + shift
         one = measured(row(), Column(FINETUNE), (mean - 0.01, mean + 0.01))
