@@ -73,16 +73,13 @@ def test_floors_of_two_sizes_add_as_variances() -> None:
     base, large = Measurement((83.6, 83.6), None, 0.08), Measurement((83.4,), None, 0.06)
     found = compared(base, large)
     error = math.sqrt(0.08**2 / 2 + 0.06**2)
-    assert (
-        found
-        and found.basis == "floor"
-        and found.p == pytest.approx(2 * stats.norm.sf(0.2 / error))
-    )
+    assert found and found.basis == "floor"
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.2 / error))
     level = [Replicates(mean, np.full(1000, mean), "val") for mean in (60.0, 59.0)]
     images = compared(Measurement((60.0,), level[0], 0.3), Measurement((59.0,), level[1], 0.4))
     assert images and images.basis == "images + floor"
     half = stats.norm.ppf(0.975) * 0.5
-    assert (images.low, images.high) == pytest.approx((1 - half, 1 + half), rel=0.005)
+    assert (images.low, images.high) == pytest.approx((1 - half, 1 + half), abs=0.005)
 
 
 def test_a_large_difference_outlives_the_correction_for_a_whole_table() -> None:
@@ -107,7 +104,6 @@ def test_a_floor_that_both_have_is_a_z_test() -> None:
     z = 0.3 / (0.08 * math.sqrt(2))
     assert found and found.basis == "floor"
     assert found.p == pytest.approx(2 * stats.norm.sf(z), rel=1e-9)
-    assert compared(one, Measurement((83.3,), None, 0.07)) is None
     assert compared(one, Measurement((83.3,))) is None
 
 
