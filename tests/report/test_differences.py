@@ -150,3 +150,14 @@ def test_the_two_detectors_are_never_compared(bench: Callable[..., Any]) -> None
     both.fill("Rand", "coco_maskrcnn_fpn", 40.0, 40.1)
     board = leaderboard(long_frame(both.plan, both.store))
     assert board["delta_random"].isna().all() and not board["best"].any()
+
+
+def test_what_is_measured_of_a_classifier_stands_apart_as_its_training_does(
+    bench: Callable[..., Any],
+) -> None:
+    row = made_row("MAE", "mae", "published", {})
+    robustness = Column("imagenet_robustness")
+    larger = bench((row,), (Column(FINETUNE, "published", {"image_size": 448}), robustness))
+    assert set(long_frame(larger.plan, larger.store)["variant"]) == {"image size 448"}
+    usual = bench((row,), (Column(FINETUNE), robustness))
+    assert set(long_frame(usual.plan, usual.store)["variant"]) == {""}
