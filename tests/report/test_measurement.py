@@ -188,3 +188,14 @@ def test_missing_seeds_leave_nothing_to_compare(filled: Any) -> None:
     frame = long_frame(filled.plan, filled.store)
     probe = compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR]
     assert math.isnan(probe["difference"]) and math.isnan(probe["p"])
+
+
+def test_a_seed_that_was_not_to_be_measured_is_no_missing_one(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    absent = (frame["row"] == "MAE") & (frame["task"] == LINEAR) & (frame["seed"] == 1)
+    frame.loc[absent, ["value", "state"]] = [math.nan, "not measured"]
+    found = compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR]
+    board = leaderboard(frame).set_index(["row", "task"]).loc[("MAE", LINEAR)]
+    assert (found["one_mean"], board["mean"].item()) == (60.0, 60.0)
+    frame.loc[absent, "state"] = "failed"
+    assert math.isnan(compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR, "one_mean"])
