@@ -32,7 +32,9 @@ BASES = {
     "": "not known, with one seed and nothing kept of each image,",
 }
 """What an interval comes from, for people."""
-TALLIES = ("better", "worse", "not told apart", "nothing to judge by", "not compared")
+NOT_APART = "not told apart"
+ONCE_CORRECTED = "apart by itself, but not once corrected for being one of so many comparisons,"
+TALLIES = ("better", "worse", ONCE_CORRECTED, NOT_APART, "nothing to judge by", "not compared")
 
 
 def notes(board: pd.DataFrame) -> list[str]:
@@ -66,7 +68,7 @@ def tally(difference: float, p: float, higher_is_better: bool) -> str:
     if pd.isna(p):
         return "nothing to judge by"
     if p >= SETTLED:
-        return "not told apart"
+        return NOT_APART
     return "better" if (difference > 0) == higher_is_better else "worse"
 
 
@@ -160,6 +162,8 @@ def _verdicts(
             yield str(base["row"]), "not compared", text
         else:
             kind = tally(line[column], line[f"{column}_p"], bool(line["higher_is_better"]))
+            if kind == NOT_APART and line[f"{column}_low"] * line[f"{column}_high"] > 0:
+                kind = ONCE_CORRECTED  # the interval beside it does not hold 0
             yield str(base["row"]), kind, difference_text(line, column)
 
 

@@ -120,3 +120,17 @@ def test_a_result_that_is_not_believed_is_named_with_the_reason(filled: Any) -> 
         "No number for MAE in imagenet_linear (seed 1): interrupted: its result.json is not "
         "believed: metric top1 must be in [0, 100] %, got 160.0",
     ]
+
+
+def test_an_interval_without_0_that_correction_does_not_settle_is_said_so(filled: Any) -> None:
+    # Alone t = 4 / 0.71 on 2 degrees of freedom, so p = 0.03; as one of several it is above 0.05.
+    filled.fill("MAE", LINEAR, 66.0, 67.0)
+    filled.fill("Sup", LINEAR, 62.0, 63.0)
+    filled.fill("Rand", LINEAR, 65.0, 66.0)
+    supervised, _, _ = sentences(filled)
+    half = stats.t.ppf(0.975, 2) * 0.5 * math.sqrt(2)
+    assert half < 4.0
+    assert (
+        "apart by itself, but not once corrected for being one of so many comparisons, in "
+        "linear top-1 (+4.0 points, "
+    ) in supervised
