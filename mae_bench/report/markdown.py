@@ -51,22 +51,24 @@ def leaderboard_text(document: Document) -> str:
     return "\n".join(lines)
 
 
-def front_page(documents: Mapping[str, Document]) -> str:
-    """Return the page of all suites; `documents` are by the name of their folder beside it."""
-    lines = [MARK, "# Leaderboards", ""]
-    for folder, document in sorted(documents.items()):
-        lines += [f"## {escaped(document['suite'])}", ""]
-        lines += _tables(own_tables(document))
-        others = sum(row["kind"] != "ours" for row in document["rows"])
-        beside = f", with {others} rows of published and imported numbers" if others else ""
-        lines += [
-            f"[The whole leaderboard]({folder}/leaderboard.md){beside} · "
-            f"[the page]({folder}/index.html) · [CSV]({folder}/leaderboard.csv) · "
-            f"[JSON]({folder}/leaderboard.json) · [LaTeX]({folder}/leaderboard.tex) · "
-            f"made by `{document['command']}`",
-            "",
-        ]
-    lines += ["Bold: the best of a column, with all that cannot be told from it.", ""]
+def front_page(parts: Iterable[str]) -> str:
+    """Return the page of all suites, given each one's part."""
+    legend = "Bold: the best of a column, with all that cannot be told from it."
+    return "\n".join([MARK, "# Leaderboards", "", *parts, legend, ""])
+
+
+def front_part(folder: str, document: Document) -> str:
+    """Return a suite's part of the front page; its files lie in the folder beside that page."""
+    lines = [f"## {escaped(document['suite'])}", "", *_tables(own_tables(document))]
+    others = sum(row["kind"] != "ours" for row in document["rows"])
+    beside = f", with {others} rows of published and imported numbers" if others else ""
+    lines += [
+        f"[The whole leaderboard]({folder}/leaderboard.md){beside} · "
+        f"[the page]({folder}/index.html) · [CSV]({folder}/leaderboard.csv) · "
+        f"[JSON]({folder}/leaderboard.json) · [LaTeX]({folder}/leaderboard.tex) · "
+        f"made by `{document['command']}`",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ COLUMNS = tuple(field.name for field in fields(Reference) if field.name != "kind
 
 def published() -> tuple[Reference, ...]:
     """Return every number of the package's ledger, in its order."""
-    return _ledger(LEDGER.read_text())
+    return _ledger(LEDGER.read_text("utf-8"))
 
 
 def read_references(text: str, name: str, kind: Kind) -> tuple[Reference, ...]:

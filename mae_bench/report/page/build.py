@@ -132,7 +132,7 @@ def _summary(document: Mapping[str, Any], board: Board) -> str:
 @cache
 def _asset(name: str) -> str:
     """Return a file that lies beside this one in the package."""
-    return files("mae_bench.report.page").joinpath(name).read_text()
+    return files("mae_bench.report.page").joinpath(name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
