@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 
 from mae_bench import __version__
 
@@ -145,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Codes: 0 ok, 1 a job failed, 2 wrong usage or config, 3 preflight failed, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ± shows ? instead
     try:
         code = _dispatch(words)
         sys.stdout.flush()

@@ -56,7 +56,7 @@ def compare(words: list[str]) -> int:
     from mae_bench.report.compare import compare as differences
     from mae_bench.report.per_image import replicates
 
-    frame = _frame(options, site)
+    frame = whole = _frame(options, site)
     for name in options.rows:
         frame = _with_row(name, frame)
     found = differences(frame, *options.rows, partial(replicates, site.store))
@@ -68,7 +68,8 @@ def compare(words: list[str]) -> int:
     if options.as_json:
         print(json.dumps(_told(found, options.rows), indent=2, allow_nan=False))
     else:
-        print("\n".join([*_lines(found, options.rows), *_alone(frame, options.rows)]))
+        print("\n".join(_lines(found, options.rows)))
+        print("".join(f"{line}\n" for line in _beside(frame, whole, options.rows)), end="")
     return OK
 
 
@@ -119,6 +120,12 @@ def _lines(found: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
         yield f"{difference_text(line, 'difference')}{by}: {verdict}; {_needed(line)}"
 
 
+def _beside(frame: "pd.DataFrame", whole: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
+    """Yield what is to be known beside the differences: other columns, other settings."""
+    yield from _alone(frame, rows)
+    yield from _unlike(whole, rows)
+
+
 def _alone(frame: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
     """Yield for each row the columns that the other has not, if there are any."""
     column = ["task", "variant", "metric"]
@@ -132,6 +139,17 @@ def _alone(frame: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
         if any(alone):
             places = mine[alone]["title"] + " of " + mine[alone]["task"]
             yield f"only {one_line(row)} has {', '.join(places)}"
+
+
+def _unlike(frame: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
+    """Yield that two jobs, named by their keys, had other settings, so that more differs."""
+    settings = []
+    for name in rows:
+        lines = frame[frame["key"].str.startswith(name) & (frame["row"] != name)]
+        settings.append(", ".join(lines["variant"].unique()))
+    if settings[0] != settings[1]:
+        one, other = (one_line(text) or "the usual" for text in settings)
+        yield f"Their settings differ, so these are not numbers of one protocol: {one}; {other}"
 
 
 def _needed(line: Mapping[Hashable, Any]) -> str:

@@ -43,7 +43,7 @@ def read_site(path: Path) -> Site:
     Raises ValueError for unknown keys or wrong types, naming the nearest key.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     for key in table:

@@ -24,9 +24,9 @@ MEMORY = "tables"
 FRONT_PAGE = "README.md"
 """Beside the folders of all suites' tables."""
 CODE = [Path(__file__).parents[2] / name for name in ("mae_bench", "pretrain", "transfer")]
-DECIDING = (".py", ".csv", ".css", ".js", ".html", ".mplstyle")
+DECIDING = (".py", ".csv", ".css", ".js", ".html")
 """Endings of what the package has that tables depend on."""
-KEPT = ("figures/*.png", "*.parquet", "predictions.json", "metrics.jsonl")
+KEPT = ("figures/*.png", "*.parquet", "metrics.jsonl")
 """What of a finished job's folder tables show or are computed from, beside its result."""
 
 

@@ -18,8 +18,9 @@ from mae_bench.report.tables import (
 
 OF_TWINS = (
     "Within noise: the published number lies in our interval, widened by 1.96 times its own "
-    "spread over seeds where that is published. No verdict where we have no interval or did not "
-    "run as published. The source's other numbers, and those of others, stand behind it."
+    "spread over seeds where that is published, and by how far it was rounded. No "
+    "verdict where we have no interval or did not run as published. The source's other numbers, "
+    "and those of others, stand behind it."
 )
 OF_DIFFERENCES = "Bold: told apart at 5 %, corrected for being so many (Holm, over the table)."
 OF_AGREEMENT = "Over the rows that both have; a column of another tier has the tier behind it."
@@ -51,23 +52,25 @@ def leaderboard_text(document: Document) -> str:
     return "\n".join(lines)
 
 
-def front_page(documents: Mapping[str, Document]) -> str:
-    """Return the page of all suites; `documents` are by the name of their folder beside it."""
-    lines = [MARK, "# Leaderboards", ""]
-    for folder, document in sorted(documents.items()):
-        lines += [f"## {escaped(document['suite'])}", ""]
-        lines += _caution(document)
-        lines += _tables(own_tables(document))
-        others = sum(row["kind"] != "ours" for row in document["rows"])
-        beside = f", with {others} rows of published and imported numbers" if others else ""
-        lines += [
-            f"[The whole leaderboard]({folder}/leaderboard.md){beside} · "
-            f"[the page]({folder}/index.html) · [CSV]({folder}/leaderboard.csv) · "
-            f"[JSON]({folder}/leaderboard.json) · [LaTeX]({folder}/leaderboard.tex) · "
-            f"made by `{document['command']}`",
-            "",
-        ]
-    lines += ["Bold: the best of a column, with all that cannot be told from it.", ""]
+def front_page(parts: Iterable[str]) -> str:
+    """Return the page of all suites, given each one's part."""
+    legend = "Bold: the best of a column, with all that cannot be told from it."
+    return "\n".join([MARK, "# Leaderboards", "", *parts, legend, ""])
+
+
+def front_part(folder: str, document: Document) -> str:
+    """Return a suite's part of the front page; its files lie in the folder beside that page."""
+    lines = [f"## {escaped(document['suite'])}", "", *_caution(document)]
+    lines += _tables(own_tables(document))
+    others = sum(row["kind"] != "ours" for row in document["rows"])
+    beside = f", with {others} rows of published and imported numbers" if others else ""
+    lines += [
+        f"[The whole leaderboard]({folder}/leaderboard.md){beside} · "
+        f"[the page]({folder}/index.html) · [CSV]({folder}/leaderboard.csv) · "
+        f"[JSON]({folder}/leaderboard.json) · [LaTeX]({folder}/leaderboard.tex) · "
+        f"made by `{document['command']}`",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from mae_bench.report.imported import imported
 from mae_bench.report.kept import FRONT_PAGE, Report
 from mae_bench.report.latex import latex
 from mae_bench.report.leaderboard import leaderboard
-from mae_bench.report.markdown import MARK, front_page, leaderboard_text
+from mae_bench.report.markdown import MARK, front_page, front_part, leaderboard_text
 from mae_bench.report.notes import DRAWN, EXPLANATION, doubles, doubts, holes, notes
 from mae_bench.report.page.build import page
 from mae_bench.report.per_image import replicates
@@ -158,20 +158,26 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _front_page(folder: Path) -> list[str]:
-    """Write the page of all suites beside the folder; say so if there is somebody else's file."""
+    """Write the page of all suites beside the folder; return what it could not take in.
+
+    That is somebody else's page in its place, and tables that are damaged or not ours.
+    """
     path = folder.parent / FRONT_PAGE
     if path.is_file() and not path.read_text(errors="replace").startswith(MARK):
         return [f"{path} is not one of mae-bench's, so it is left as it is"]
-    documents = {}
+    parts, said = [], []
     for file in sorted(folder.parent.glob(f"*/{JSON}")):
         try:
             found = json.loads(file.read_text())
             if found["schema"] == SCHEMA:
-                documents[file.parent.name] = found
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # an older one, or somebody's own: its tables are made anew with its report
-    update_bytes(path, front_page(documents).encode())
-    return []
+                parts.append(front_part(file.parent.name, found))
+        except Exception:  # whatever is in a file that no report of ours wrote
+            said.append(
+                f"{file} is no leaderboard that can be read, so {path.name} is without it; write "
+                "it again with `mae-bench report`, or move it away"
+            )
+    update_bytes(path, front_page(parts).encode())
+    return said
 
 
 def _total(jobs: pd.DataFrame) -> list[str]:

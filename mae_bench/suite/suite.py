@@ -125,7 +125,7 @@ def read_suite(path: Path, store: Path = Path("runs")) -> Suite:
     the wrong type or out of range, and for a checkpoint that is missing or no encoder.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"no suite file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

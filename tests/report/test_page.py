@@ -174,6 +174,12 @@ def test_the_best_are_marked_by_a_sign_and_words_too(shown: Callable[..., Elemen
     assert "●84.0best, or not told apart from it" in found.text
 
 
+def test_the_head_counts_published_and_imported_rows_apart(tmp_path: Path) -> None:
+    text = page(sample(), tmp_path)
+    assert '<p class="summary">4 encoders · 1 published · 1 imported · 3 numbers each' in text
+    assert '<p class="caution">Drawn by &lt;hand&gt;.</p>' in text
+
+
 def test_figures_are_inside_the_page(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "bars.png").write_bytes(b"png")

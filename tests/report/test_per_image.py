@@ -126,6 +126,33 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
     assert found.reason.startswith("predictions.parquet cannot be read (ArrowInvalid")
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image", [None, "b"]),
+        ("class", [0.5, 1.5]),
+        ("class", ["sky", "sea"]),
+        ("truth", ["1", "2"]),
+        ("intersection", [float("nan")] * 2),
+    ],
+)
+def test_columns_of_another_kind_are_refused_and_hurt_nobody(
+    tmp_path: Path, column: str, values: list[object]
+) -> None:
+    areas = {"image": ["a", "b"], "class": [0, 1]}
+    areas |= {name: [4, 2] for name in ("intersection", "prediction", "truth")}
+    keep_areas(tmp_path, pd.DataFrame(areas | {column: values}))
+    assert isinstance(replicates(tmp_path, "job", "overlaps", "miou", 50.0), Refusal)
+
+
+def test_a_class_of_a_large_number_takes_no_more_memory(tmp_path: Path) -> None:
+    areas = {"image": ["a", "b"], "class": [0, 10**15]}
+    areas |= {name: [4, 2] for name in ("intersection", "prediction", "truth")}
+    keep_areas(tmp_path, pd.DataFrame(areas))
+    found = replicates(tmp_path, "job", "overlaps", "miou", 100.0)
+    assert isinstance(found, Replicates) and set(found.values) == {100.0}
+
+
 def test_a_job_that_kept_nothing_has_no_replicates(tmp_path: Path) -> None:
     assert replicates(tmp_path, "job", "matches", "box_ap", 10.0) is None
     assert replicates(tmp_path, "job", "", "loss", 0.5) is None

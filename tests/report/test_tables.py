@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mae_bench.report.latex import ESCAPES, escaped_latex, latex
-from mae_bench.report.markdown import front_page, leaderboard_text
+from mae_bench.report.markdown import front_page, front_part, leaderboard_text
 from mae_bench.report.published import published
 from mae_bench.report.table import Cell, Table, interval, markdown, plain, three
 from mae_bench.report.tables import (
@@ -187,7 +187,8 @@ def test_latex_has_others_in_grey_and_a_heading_over_what_deviates(
 def test_the_page_of_all_suites_has_a_table_and_links_for_each(
     base: Any, filled: Any, documented: Any
 ) -> None:
-    text = front_page({"b": documented(filled), "a": documented(base, *published())})
+    documents = {"a": documented(base, *published()), "b": documented(filled)}
+    text = front_page(front_part(*pair) for pair in documents.items())
     first, second = text.split("\n## ")[1:]
     assert "(a/leaderboard.md), with " in first and "(b/leaderboard.md) ·" in second
     assert "| MAE | paper |" in first and "DINO" not in text

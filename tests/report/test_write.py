@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from mae_bench.core.files import json_text
 from mae_bench.report.frame import long_frame
@@ -157,6 +158,17 @@ def test_the_page_of_all_suites_is_made_of_what_lies_there(one: Any, tmp_path: P
     assert [line for line in text.splitlines() if line[:3] == "## "] == ["## again", "## trial"]
 
 
+@pytest.mark.parametrize("content", ['{"schema": 2}', '{"schema": 2, "suite": 1}', "[", "[1]"])
+def test_tables_that_are_not_ours_are_left_out_of_the_page_and_named(
+    one: Any, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "leaderboard.json").write_text(content)
+    report = write_report(one.plan, one.store, tmp_path / "trial")
+    assert "other" not in (tmp_path / "README.md").read_text()
+    assert "other/leaderboard.json is no leaderboard that can be read" in report.main_table
+
+
 def test_somebody_elses_page_is_left_as_it_is(one: Any, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# My paper")
     report = write_report(one.plan, one.store, tmp_path / "trial")
@@ -235,3 +247,32 @@ def test_an_empty_full_suite_is_all_holes_and_loads_no_torch(tmp_path: Path) -> 
     rows = pd.read_csv(StringIO((tmp_path / "tables" / "out" / "leaderboard.csv").read_text()))
     assert (rows["m"] == rows["task"].map({"imagenet_finetune": 3}).fillna(1)).sum() == 60
     assert rows["mean"].isna().all()
+
+
+def test_neither_locale_nor_time_zone_nor_folder_changes_a_byte(tmp_path: Path) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    places = {
+        "one": {"TZ": "Asia/Tokyo", "PYTHONHASHSEED": "1", "PYTHONUTF8": "1"},
+        "other": {"TZ": "America/New_York", "PYTHONHASHSEED": "2", **ascii_only},
+    }
+    command = [sys.executable, "-m", "mae_bench", "report", "--suite", "full", "--results", "t"]
+    for place, variables in places.items():
+        (tmp_path / place / "runs").mkdir(parents=True)
+        done = subprocess.run(
+            command,
+            cwd=tmp_path / place,
+            env=os.environ | {"PYTHONPATH": root, **variables},
+            check=False,
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = (
+        {
+            name: (tmp_path / place / "t" / name).read_bytes()
+            for name in names(tmp_path / place / "t")
+        }
+        for place in places
+    )
+    assert first == second and "full/index.html" in first

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -25,10 +26,10 @@ from mae_bench.report.page.sections import (
 from mae_bench.report.page.words import hours, plural
 
 READING = (
-    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction over "
-    "the column); none is marked where that would be all. How each interval is found, and what it "
-    "does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, counted by "
-    "fvcore. A name leads to all that is known of its row, a number to its job."
+    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction for "
+    "all pairs of the column); none is marked where that would be all. How each interval is found, "
+    "and what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, "
+    "counted by fvcore. A name leads to all that is known of its row, a number to its job."
 )
 LEGEND = (
     ("58.0 [57.2, 58.8]", "mean over seeds and its 95 % interval; point at it for its basis"),
@@ -121,26 +122,25 @@ def _legend() -> Html:
 
 def _summary(document: Mapping[str, Any], board: Board) -> str:
     """Return in one line how much is in the tables."""
-    ours = sum(row["kind"] == "ours" for row in board.rows)
+    kinds = Counter(row["kind"] for row in board.rows)
     jobs = document["jobs"]
     done = [job for job in jobs if job["state"] == "done"]
     spent = sum(job["gpu_hours"] or 0.0 for job in done)
-    parts = [plural(ours, "encoder")]
-    if len(board.rows) > ours:
-        parts.append(f"{len(board.rows) - ours} published")
+    parts = [plural(kinds["ours"], "encoder")]
+    parts += [f"{kinds[kind]} {kind}" for kind in ("published", "imported") if kinds[kind]]
     parts.append(plural(len(board.columns), "number") + " each")
     if jobs:
         parts.append(f"{len(done)} of {plural(len(jobs), 'job')} done")
-        kinds = list(dict.fromkeys(job["device"] for job in done if job["device"]))
-        where = kinds[0] if len(kinds) == 1 else f"{len(kinds)} kinds of device"
-        parts += [f"{hours(spent)} on {where}"] if spent and kinds else []
+        devices = list(dict.fromkeys(job["device"] for job in done if job["device"]))
+        where = devices[0] if len(devices) == 1 else f"{len(devices)} kinds of device"
+        parts += [f"{hours(spent)} on {where}"] if spent and devices else []
     return " · ".join(parts)
 
 
 @cache
 def _asset(name: str) -> str:
     """Return a file that lies beside this one in the package."""
-    return files("mae_bench.report.page").joinpath(name).read_text()
+    return files("mae_bench.report.page").joinpath(name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
