@@ -54,7 +54,7 @@ def compare(words: list[str]) -> int:
     from mae_bench.report.compare import compare as differences
     from mae_bench.report.per_image import replicates
 
-    frame = _frame(options, site)
+    frame = whole = _frame(options, site)
     for name in options.rows:
         frame = _with_row(name, frame)
     found = differences(frame, *options.rows, partial(replicates, site.store))
@@ -66,7 +66,7 @@ def compare(words: list[str]) -> int:
     if options.as_json:
         print(json.dumps(_told(found, options.rows), indent=2, allow_nan=False))
     else:
-        print("\n".join(_lines(found, options.rows)))
+        print("\n".join([*_lines(found, options.rows), *_unlike(whole, options.rows)]))
     return OK
 
 
@@ -115,6 +115,17 @@ def _lines(found: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
         verdict = tally(line["difference"], line["p"], line["higher_is_better"])
         by = f" by {line['basis']}, p {line['p']:.2g}" if line["basis"] else ""
         yield f"{difference_text(line, 'difference')}{by}: {verdict}; {_needed(line)}"
+
+
+def _unlike(frame: "pd.DataFrame", rows: tuple[str, str]) -> Iterator[str]:
+    """Yield that two jobs, named by their keys, had other settings, so that more differs."""
+    settings = []
+    for name in rows:
+        lines = frame[frame["key"].str.startswith(name) & (frame["row"] != name)]
+        settings.append(", ".join(lines["variant"].unique()))
+    if settings[0] != settings[1]:
+        one, other = (one_line(text) or "the usual" for text in settings)
+        yield f"Their settings differ, so these are not numbers of one protocol: {one}; {other}"
 
 
 def _needed(line: Mapping[Hashable, Any]) -> str:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mae_bench.report.differences import COLUMN, SETTLED
+from mae_bench.report.frame import NOT_MEASURED
 from mae_bench.report.measurement import (
     Measurement,
     Sampled,
@@ -50,8 +51,12 @@ def compare(
 
 
 def _known(lines: pd.DataFrame, sampled: Sampled) -> Measurement | None:
-    """Return what is known of a cell; None unless all its seeds have a number."""
-    return None if lines["value"].isna().any() else measured(lines, sampled)
+    """Return what is known of a cell; None unless all its seeds have a number.
+
+    Those of which it was not to be measured do not count, as in the leaderboard.
+    """
+    lines = lines[lines["state"] != NOT_MEASURED]
+    return None if lines.empty or lines["value"].isna().any() else measured(lines, sampled)
 
 
 def _line(one: Measurement | None, other: Measurement | None) -> dict[str, object]:

@@ -49,8 +49,9 @@ def to_baselines(board: pd.DataFrame, measured: Measured) -> pd.DataFrame:
 def best(board: pd.DataFrame, measured: Measured) -> list[bool]:
     """Return whether a mean is the best of its column, or cannot be told from the best.
 
-    Each is compared with the best, corrected (Holm) over the column. None is marked in a column in
-    which that would mark all of them: there no row stands out.
+    Each is compared with the best, corrected (Holm) for all pairs of the column: which mean would
+    be the best was not known before, and the best is farther from the others by that choice. None
+    is marked in a column in which that would mark all of them: there no row stands out.
     """
     marked = [False] * len(board)
     numbered = board.assign(place=range(len(board))).dropna(subset="mean")
@@ -58,7 +59,7 @@ def best(board: pd.DataFrame, measured: Measured) -> list[bool]:
         signed = group["mean"].where(group["higher_is_better"], -group["mean"])
         top = int(group["place"].iloc[int(signed.argmax())])
         others = [(top, int(place)) for place in group["place"] if place != top]
-        tests = _tests(others, measured)
+        tests = _tests(others, measured, len(group) * len(others) // 2)
         worse = {pair[1] for pair, test in tests.items() if test.p < SETTLED}
         if worse:
             for place in set(group["place"]) - worse:
@@ -66,15 +67,18 @@ def best(board: pd.DataFrame, measured: Measured) -> list[bool]:
     return marked
 
 
-def _tests(pairs: Iterable[Pair], measured: Measured) -> dict[Pair, Comparison]:
-    """Return pair -> its comparison with the corrected p-value, of those that can be compared."""
+def _tests(pairs: Iterable[Pair], measured: Measured, family: int = 0) -> dict[Pair, Comparison]:
+    """Return pair -> its comparison with the corrected p-value, of those that can be compared.
+
+    `family` is of how many pairs they were chosen, if of more.
+    """
     raw = {}
     for one, other in pairs:
         first, second = measured[one], measured[other]
         test = None if first is None or second is None else compared(first, second)
         if test is not None:
             raw[one, other] = test
-    corrected = holm([test.p for test in raw.values()])
+    corrected = holm([test.p for test in raw.values()], family)
     return {
         pair: replace(test, p=p) for (pair, test), p in zip(raw.items(), corrected, strict=True)
     }

@@ -186,14 +186,18 @@ def _hours(jobs: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
 
 
 def _main_devices(jobs: Sequence[Mapping[Hashable, Any]]) -> list[str]:
-    """Return the kinds of device on which more than a negligible part of the hours was spent."""
+    """Return the kinds of device on which more than a negligible part of the hours was spent.
+
+    None if such a part was spent on a device that was not noted.
+    """
     spent: dict[str, float] = defaultdict(float)
     for job in jobs:
         spent[job["device"]] += job["gpu_hours"]
         if job["encoder_gpu_hours"] > 0:
             spent[job["encoder_device"]] += job["encoder_gpu_hours"]
     least = NEGLIGIBLE * sum(spent.values())
-    return sorted(name for name, hours in spent.items() if name and hours > least)
+    found = sorted(name for name, hours in spent.items() if hours > least)
+    return [] if "" in found else found
 
 
 def _published_hours(line: Mapping[Hashable, Any]) -> dict[str, Any]:

@@ -189,7 +189,10 @@ def _records(cell: Cell, evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def variant(task: str, job: Job) -> str:
-    """Return the fields, with values, that set the job's protocol apart from the task's usual."""
+    """Return the fields, with values, that set the job's protocol apart from the task's usual.
+
+    What trained the weights that the job measures belongs to its protocol.
+    """
     cls = load(task)
     usual = cls()
     parts = []
@@ -197,7 +200,9 @@ def variant(task: str, job: Job) -> str:
         value = getattr(job.recipe, name, getattr(usual, name))
         if value != getattr(usual, name):
             parts.append(f"{name.replace('_', ' ')} {value}")
-    return ", ".join(parts)
+    if cls.after and isinstance(job.source, Job):
+        parts.append(variant(cls.after, job.source))
+    return ", ".join(filter(None, parts))
 
 
 def stamp(result: Result | None) -> str:

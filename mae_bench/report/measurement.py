@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
+import numpy as np
 import pandas as pd
 
 from mae_bench.core.recipe import PerImage
@@ -71,11 +72,14 @@ def measured(lines: pd.DataFrame, sampled: Sampled) -> Measurement:
 
 
 def interval(one: Measurement) -> Interval | None:
-    """Return where the mean lies: by its seeds, else by the test images, else by the floor."""
+    """Return where the mean lies: by its seeds, else by the test images, else by the floor.
+
+    Images that all count the same, as in an accuracy of 0 %, say no more of others than seeds do.
+    """
     if one.is_spread:
         return t_interval(one.values)
     sd, seeds = one.floor_sd, len(one.values)
-    if one.replicates is not None:
+    if one.replicates is not None and np.ptp(one.replicates.values) > 0.0:
         return image_interval(one.replicates, None if sd is None else sd / math.sqrt(seeds))
     return None if sd is None else floor_interval(one.mean, sd, seeds)
 
@@ -83,13 +87,13 @@ def interval(one: Measurement) -> Interval | None:
 def compared(one: Measurement, other: Measurement) -> Comparison | None:
     """Return one mean less the other; None where nothing tells how sure that is.
 
-    By Welch's test where both have seeds, else paired over the same test images, else by the floor
-    that both have.
+    By Welch's test where both have seeds, else paired over the same test images, else by the floors
+    if both have one.
     """
     seeds = (len(one.values), len(other.values))
     if min(seeds) > 1 and (one.is_spread or other.is_spread):
         return welch(one.values, other.values)
-    sd = one.floor_sd if one.floor_sd == other.floor_sd else None
+    sd = _floor_of_both(one, other)
     if one.replicates and other.replicates and one.replicates.images == other.replicates.images:
         # image_comparison takes the sd of one seed on each side
         scaled = None if sd is None else sd * math.sqrt((1 / seeds[0] + 1 / seeds[1]) / 2)
@@ -107,6 +111,17 @@ def spread(one: Measurement, other: Measurement) -> tuple[float | None, str]:
         return math.sqrt(fmean(variances)), "seeds"
     floors = [side.floor_sd for side in (one, other) if side.floor_sd is not None]
     return (max(floors), "floor") if floors else (None, "")
+
+
+def _floor_of_both(one: Measurement, other: Measurement) -> float | None:
+    """Return the spread that both would have in common for a difference as uncertain as theirs."""
+    if one.floor_sd is None or other.floor_sd is None:
+        return None
+    if one.floor_sd == other.floor_sd:
+        return one.floor_sd
+    weights = (1 / len(one.values), 1 / len(other.values))
+    squares = weights[0] * one.floor_sd**2 + weights[1] * other.floor_sd**2
+    return math.sqrt(squares / sum(weights))
 
 
 def _mean(found: Sequence[Replicates | Refusal | None]) -> Replicates | None:

@@ -17,11 +17,11 @@ from mae_bench.report.table import signed
 EXPLANATION = (
     "Mean ± sample standard deviation over seeds, where there are two or more; n/m where only n of "
     "m seeds have a result, and then no mean. Bold: the best mean among encoders of one "
-    "architecture, and every mean that no test at 5 % tells from it (Holm's correction over the "
-    "column); nothing is bold where that would be all of them. Intervals hold 95 %; differences to "
-    "the baselines are corrected for being so many (Holm, over the table). How each is found, and "
-    "what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, "
-    "counted by fvcore."
+    "architecture, and every mean that no test at 5 % tells from it (Holm's correction for all "
+    "pairs of the column); nothing is bold where that would be all of them. Intervals hold 95 %; "
+    "differences to the baselines are corrected for being so many (Holm, over the table). How each "
+    "is found, and what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one "
+    "forward pass, counted by fvcore."
 )
 Line = pd.Series | Mapping[Hashable, Any]
 BASES = {

@@ -15,8 +15,9 @@ from mae_bench.core.registry import TASKS, load
 from mae_bench.kit.archs import ARCHS
 
 LEDGER = Path(__file__).with_name("published.csv")
-OTHER_BACKBONES = ("resnet50", "alexnet")
-"""Of the ledger, though no encoder here has them."""
+OTHER_BACKBONES = ("resnet50", "alexnet", "vit_384x12_patch16")
+"""Of the ledger, though no recipe here has them. The last is MoCo v3's small model, whose twelve
+heads make it another one than vit_small_patch16; encoders from its files are called so too."""
 OTHER_PROTOCOLS = {
     f"voc-{task}-alexnet": Metric(name, "")
     for task, name in (("classification", "map"), ("detection", "map"), ("segmentation", "miou"))

@@ -95,11 +95,15 @@ def welch(one: Sequence[float], other: Sequence[float]) -> Comparison | None:
     return Comparison(difference, difference - half, difference + half, p, "seeds")
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values corrected for being so many (Holm 1979), in their order."""
-    count, worst = len(p_values), 0.0
-    corrected = [0.0] * count
-    for rank, place in enumerate(sorted(range(count), key=lambda index: p_values[index])):
+def holm(p_values: Sequence[float], family: int = 0) -> list[float]:
+    """Return the p-values corrected for being so many (Holm 1979), in their order.
+
+    `family` is of how many tests they were chosen, where those are more: never less than Holm's
+    correction of all of them, since none of these can have a lower rank there.
+    """
+    count, worst = max(family, len(p_values)), 0.0
+    corrected = [0.0] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
         worst = max(worst, min(1.0, (count - rank) * p_values[place]))
         corrected[place] = worst
     return corrected
@@ -188,9 +192,12 @@ def _image_basis(floor_sd: float | None) -> Basis:
 
 
 def _noise(sd: float | None, count: int) -> NDArray[np.float64]:
-    """Return normal noise, the same for the same count."""
-    drawn = np.random.default_rng(NOISE_SEED).standard_normal(count)
-    return (sd or 0.0) * drawn
+    """Return the quantiles of normal noise in an order that is the same for the same count.
+
+    Drawn numbers would be off by luck, and by the same luck in every interval.
+    """
+    quantiles = ndtri((np.arange(count) + 0.5) / count)
+    return (sd or 0.0) * np.random.default_rng(NOISE_SEED).permutation(quantiles)
 
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:

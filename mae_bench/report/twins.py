@@ -1,7 +1,9 @@
 """Our numbers beside the published ones of the same encoder, measured by the same rules."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -94,19 +96,40 @@ def _columns(cell: Any, seeds: Sequence[Any], twin: Twin | None) -> dict[str, An
 
 
 def _agreement(cell: Any, seeds: Sequence[Any], twin: Twin) -> str:
-    """Return whether the twin lies in our interval, widened by the spread of theirs over seeds.
+    """Return whether ours and the twin differ by no more than noise over seeds, 95 % of the time.
 
-    Nothing where we have no interval, or where the number was not had as published.
+    Both are of the same images, so their choice is no noise here. Nothing is said where no spread
+    over seeds is known, or where the number was not had as published.
     """
     stamps = {one["fidelity"] for one in seeds}
     encoders = {one["encoder_fidelity"] for one in seeds}
     as_published = stamps == {PAPER} and encoders <= {PAPER, ""}
-    if pd.isna(cell["low"]) or twin.doubt or not as_published:
+    noise = _noise(cell)
+    if noise is None or twin.doubt or not as_published:
         return ""
-    known = floor(*(str(cell[name]) for name in ("protocol", "metric", "arch")))
-    wider = 0.0 if known is None else NORMAL * known.sd
     value = twin.reference.value
-    return WITHIN if cell["low"] - wider <= value <= cell["high"] + wider else OUTSIDE
+    return WITHIN if abs(cell["mean"] - value) <= noise + _rounded_by(value) else OUTSIDE
+
+
+def _noise(cell: Any) -> float | None:
+    """Return how far ours and one published run may differ by noise over seeds, if it is known.
+
+    Ours varies by its interval over seeds, or like the published one by the published spread.
+    """
+    known = floor(*(str(cell[name]) for name in ("protocol", "metric", "arch")))
+    theirs = 0.0 if known is None else NORMAL * known.sd
+    if cell["basis"] == "seeds":
+        return math.hypot((cell["high"] - cell["low"]) / 2, theirs)
+    if known is None or pd.isna(cell["mean"]):
+        return None
+    return math.hypot(theirs / math.sqrt(cell["n"]), theirs)
+
+
+def _rounded_by(value: float) -> float:
+    """Return how far a number may lie from the one that it was rounded from: half a last digit."""
+    exponent = Decimal(repr(value)).as_tuple().exponent
+    assert isinstance(exponent, int)  # a finite number
+    return 0.5 * 10.0**exponent
 
 
 def _cell(line: Any) -> tuple[Any, ...]:

@@ -133,6 +133,11 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {SEAL: _seal(json.loads(json.dumps(content)))}
 
 
+def is_sealed(path: Path) -> bool:
+    """Return whether the result in the file, which is believed, has a seal that says so."""
+    return SEAL in json.loads(path.read_text())
+
+
 def read_result(path: Path, key: str, metrics: tuple[Metric, ...]) -> Result | None:
     """Return the result in the file, None if there is none that can be believed."""
     try:

@@ -11,7 +11,7 @@ from mae_bench.core.files import CLASSIFIER, ENCODER
 from mae_bench.core.job import key_of
 from mae_bench.core.recipe import build, hashed_fields_of
 from mae_bench.suite.provenance import NEEDED
-from mae_bench.suite.store import JOB, RESULT, believed_result
+from mae_bench.suite.store import JOB, RESULT, believed_result, is_sealed
 from mae_bench.suite.stored import StoredJob, read_job
 
 Kind = Literal["wrong", "incomplete", "orphaned"]
@@ -48,7 +48,7 @@ def problems(folder: Path, planned: Collection[str] | None = None) -> Iterator[P
     except ValueError as error:
         yield Problem(name, "wrong", str(error), AGAIN)
         return
-    for what in _contradictions(job):
+    for what in (found := list(_contradictions(job))):
         yield Problem(name, "wrong", what, AGAIN)
     try:
         result = believed_result(folder / RESULT, name, job.recipe.metrics)
@@ -59,8 +59,12 @@ def problems(folder: Path, planned: Collection[str] | None = None) -> Iterator[P
     if absent:
         what = f"its provenance lacks {', '.join(absent)}"
         yield Problem(name, "incomplete", what, "trust it only if you know where it is from")
-    yield from _of_encoder(job, result.provenance)
-    yield from _orphaned(job, planned)
+    if not is_sealed(folder / RESULT):
+        what = f"its {RESULT} has no seal, so that a change of it would not show"
+        yield Problem(name, "incomplete", what, "trust it only if you know where it is from")
+    if not found:  # an identity that was changed says nothing of source or version
+        yield from _of_encoder(job, result.provenance)
+        yield from _orphaned(job, planned)
 
 
 def _contradictions(job: StoredJob) -> Iterator[str]:

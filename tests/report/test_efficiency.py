@@ -81,6 +81,15 @@ def test_hours_on_different_devices_are_not_summed(three: Any) -> None:
     assert one["hours_from"] == "measured; not summed, since on different devices"
 
 
+def test_hours_on_a_device_that_nobody_noted_are_not_summed(three: Any) -> None:
+    (job,) = three.jobs("MAE", COCO)
+    finish(three, job.source, 1.0, 10.0, "")
+    finish(three, job, 20.0, 5.0, "H200")
+    one = line(three, "MAE", COCO)
+    assert pd.isna(one["total_gpu_hours"])
+    assert one["hours_from"] == "measured, but not on what device"
+
+
 def test_a_moment_on_another_device_does_not_forbid_the_sum(three: Any) -> None:
     (job,) = three.jobs("Rand", COCO)
     finish(three, job.source, 0.0, 0.01, "a CPU")

@@ -62,6 +62,26 @@ def test_images_are_paired_only_where_they_are_the_same() -> None:
     assert compared(first, Measurement((59.0,), elsewhere)) is None
 
 
+def test_images_that_all_count_the_same_give_no_interval() -> None:
+    never = Replicates(0.0, np.zeros(1000), "val")
+    assert interval(Measurement((0.0,), never)) is None
+    found = interval(Measurement((0.0,), never, 0.1))
+    assert found and found.basis == "floor"
+
+
+def test_floors_of_two_sizes_add_as_variances() -> None:
+    base, large = Measurement((83.6, 83.6), None, 0.08), Measurement((83.4,), None, 0.06)
+    found = compared(base, large)
+    error = math.sqrt(0.08**2 / 2 + 0.06**2)
+    assert found and found.basis == "floor"
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.2 / error))
+    level = [Replicates(mean, np.full(1000, mean), "val") for mean in (60.0, 59.0)]
+    images = compared(Measurement((60.0,), level[0], 0.3), Measurement((59.0,), level[1], 0.4))
+    assert images and images.basis == "images + floor"
+    half = stats.norm.ppf(0.975) * 0.5
+    assert (images.low, images.high) == pytest.approx((1 - half, 1 + half), abs=0.005)
+
+
 def test_a_large_difference_outlives_the_correction_for_a_whole_table() -> None:
     one = Measurement((60.0,), sampled(60.0, 1.0))
     found = compared(one, Measurement((55.5,), Replicates(55.5, np.full(1000, 55.5), "val")))
@@ -84,7 +104,7 @@ def test_a_floor_that_both_have_is_a_z_test() -> None:
     z = 0.3 / (0.08 * math.sqrt(2))
     assert found and found.basis == "floor"
     assert found.p == pytest.approx(2 * stats.norm.sf(z), rel=1e-9)
-    assert compared(one, Measurement((83.3,), None, 0.07)) is None
+    assert compared(one, Measurement((83.3,))) is None
 
 
 def test_the_spread_over_seeds_is_measured_before_it_is_published() -> None:
@@ -168,3 +188,14 @@ def test_missing_seeds_leave_nothing_to_compare(filled: Any) -> None:
     frame = long_frame(filled.plan, filled.store)
     probe = compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR]
     assert math.isnan(probe["difference"]) and math.isnan(probe["p"])
+
+
+def test_a_seed_that_was_not_to_be_measured_is_no_missing_one(filled: Any) -> None:
+    frame = long_frame(filled.plan, filled.store)
+    absent = (frame["row"] == "MAE") & (frame["task"] == LINEAR) & (frame["seed"] == 1)
+    frame.loc[absent, ["value", "state"]] = [math.nan, "not measured"]
+    found = compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR]
+    board = leaderboard(frame).set_index(["row", "task"]).loc[("MAE", LINEAR)]
+    assert (found["one_mean"], board["mean"].item()) == (60.0, 60.0)
+    frame.loc[absent, "state"] = "failed"
+    assert math.isnan(compare(frame, "MAE", "Rand").set_index("task").loc[LINEAR, "one_mean"])

@@ -8,6 +8,7 @@ import pytest
 from mae_bench.core.job import Job
 from mae_bench.core.registry import TASKS, load
 from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.foreign.architecture import arch_name
 from mae_bench.report.frame import variant
 from mae_bench.report.published import (
     COLUMNS,
@@ -189,3 +190,12 @@ def test_every_table_of_the_package_is_installed_with_it() -> None:
         package = ".".join(path.parent.relative_to(root).parts)
         patterns = settings["package-data"][package]
         assert any(path.match(pattern) for pattern in patterns), path
+
+
+def test_a_small_model_of_other_heads_is_another_encoder() -> None:
+    assert ARCHS["vit_small_patch16"].heads == 6
+    of_twelve = [one for one in published() if "12 heads" in one.note]
+    assert {one.arch for one in of_twelve} == {arch_name(384, 12, 16, heads=12)}
+    assert "vit_small_patch16" not in {one.arch for one in published()}
+    first = next(one for one in of_twelve if one.method == "MoCo v3" and "linear" in one.protocol)
+    assert first.value == 72.5  # the paper's; its repository's 73.2 comes behind

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -55,6 +56,22 @@ def test_jobs_are_compared_by_their_keys(store: Store) -> None:
     (column,) = told["columns"]
     assert column["difference"] == pytest.approx(values[keys[0]] - values[keys[1]])
     assert (column["p"], column["seeds_needed"], column["settled"]) == (None, None, False)
+
+
+def test_keys_of_jobs_of_other_settings_are_said_to_be_so(store: Store) -> None:
+    maker = Job("MAE", load("mae").demo(), 0, "")
+    keys = []
+    for size in (64, 96):
+        recipe = dataclasses.replace(load("imagenet_linear").demo(), image_size=size)
+        job = Job("MAE", recipe, 5, "data", maker)
+        result = {"schema": 2, "key": job.key, "metrics": {"top1": 61.0}, "seconds": 1.0}
+        folder = store.prepare(job, None)
+        (folder / "result.json").write_text(json.dumps(sealed(result | {"provenance": {}})))
+        keys.append(job.key[:8])
+    last = compare(store, *keys).stdout.splitlines()[-1]
+    assert last.startswith("Their settings differ, so these are not numbers of one protocol: ")
+    assert "image size 64" in last and "image size 96" in last
+    assert "settings" not in compare(store, keys[0], keys[0]).stdout
 
 
 @pytest.mark.parametrize(

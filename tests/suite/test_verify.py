@@ -197,3 +197,25 @@ def test_a_folder_that_tells_nothing_of_its_job_is_wrong(store: Store, job: Job)
     (store.dir(job) / "job.json").unlink()
     ((kind, what),) = found(store, job)
     assert kind == "wrong" and "it has no job.json" in what
+
+
+def test_a_result_whose_seal_was_taken_off_is_named(store: Store, job: Job) -> None:
+    bare = content(job) | {"schema": 1, "metrics": {"top1": 99.0}}
+    (store.dir(job) / "result.json").write_text(json.dumps(bare))
+    assert found(store, job) == [
+        ("incomplete", "its result.json has no seal, so that a change of it would not show")
+    ]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda one: one.pop("source"), lambda one: one.update(source=5)]
+)
+def test_an_identity_without_a_source_to_look_for_is_named(
+    store: Store, job: Job, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    made = content(job)
+    made["provenance"]["facts"] = {"encoder": {"sha256": "0" * 64}}
+    write(store.dir(job), made)
+    edited_job(store, job, lambda read: change(read["identity"]))
+    ((kind, what),) = found(store, job)
+    assert kind == "wrong" and "its identity gives" in what

@@ -25,10 +25,10 @@ from mae_bench.report.page.sections import (
 from mae_bench.report.page.words import hours, plural
 
 READING = (
-    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction over "
-    "the column); none is marked where that would be all. How each interval is found, and what it "
-    "does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, counted by "
-    "fvcore. A name leads to all that is known of its row, a number to its job."
+    "Best: no test at 5 % tells it from the best mean of its architecture (Holm's correction for "
+    "all pairs of the column); none is marked where that would be all. How each interval is found, "
+    "and what it does not cover: docs/statistics.md. FLOPs are multiply-adds of one forward pass, "
+    "counted by fvcore. A name leads to all that is known of its row, a number to its job."
 )
 LEGEND = (
     ("58.0 [57.2, 58.8]", "mean over seeds and its 95 % interval; point at it for its basis"),
