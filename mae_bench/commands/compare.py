@@ -164,8 +164,6 @@ def _needed(line: Mapping[Hashable, Any]) -> str:
 
 def _told(found: "pd.DataFrame", rows: tuple[str, str]) -> dict[str, Any]:
     """Return the comparison, JSON-ready."""
-    lines = [
-        {str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
-        for line in found.to_dict("records")
-    ]
-    return {"schema": SCHEMA, "rows": list(rows), "columns": lines}
+    from mae_bench.report.document import records
+
+    return {"schema": SCHEMA, "rows": list(rows), "columns": records(found)}

@@ -7,13 +7,13 @@ import pandas as pd
 
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
+from mae_bench.report.rows import OF_COLUMN, column_id
 from mae_bench.report.statistics import kendall, spearman
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.store import Store
 from mae_bench.suite.tiers import other_tiers
 
 COLUMNS = ("one", "other", "n", "spearman", "kendall", "p")
-OF_COLUMN = ("task", "variant", "metric")
 Column = tuple[str, ...]
 """Values of `OF_COLUMN`."""
 Named = tuple[str, pd.Series]
@@ -58,14 +58,13 @@ def tier_agreement(board: pd.DataFrame, other: pd.DataFrame, tier: str) -> pd.Da
 
 def _id(column: Column) -> str:
     """Return the name of a column, as leaderboard.json has it."""
-    task, variant, metric = column
-    return ".".join(filter(None, [task, metric, variant]))
+    return column_id(dict(zip(OF_COLUMN, column, strict=True)))
 
 
 def _columns(board: pd.DataFrame) -> dict[Column, pd.Series]:
     """Return each column's means by row, the better the higher."""
     found = {}
-    for column, group in board.dropna(subset="mean").groupby(list(OF_COLUMN), sort=False):
+    for column, group in board.dropna(subset="mean").groupby(OF_COLUMN, sort=False):
         signed = group["mean"].where(group["higher_is_better"], -group["mean"])
         found[tuple(map(str, column))] = signed.set_axis(group["row"])
     return found

@@ -12,6 +12,8 @@ COLUMN = ["arch", "task", "variant", "metric"]
 """Rows are compared within these: one metric, one protocol, one architecture."""
 BASELINES = {"delta_supervised": "supervised", "delta_random": "random_init"}
 """Column -> origin of the row that the difference is taken to."""
+BASELINE_NAMES = {column: origin.replace("_", " ") for column, origin in BASELINES.items()}
+"""The same for people."""
 NAN = float("nan")
 SETTLED = 1 - LEVEL
 """A difference with a smaller p-value is told from none."""

@@ -12,7 +12,7 @@ from mae_bench.core.registry import OBJECTIVES, load
 from mae_bench.kit.work import Cost
 from mae_bench.report.leaderboard import GROUP
 from mae_bench.report.rows import OF_COLUMN
-from mae_bench.report.table import Cell, Table
+from mae_bench.report.table import Cell, Table, three
 
 COLUMNS = (
     "kind",
@@ -119,13 +119,6 @@ def efficiency_table(lines: pd.DataFrame) -> Table | None:
     return Table(headings, shown, "llrrrrrlll") if shown else None
 
 
-def hours_text(hours: float) -> str:
-    """Return GPU-hours with three digits that count, empty if they are not known."""
-    if pd.isna(hours):
-        return ""
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
-
-
 def _cells(one: Mapping[Hashable, Any]) -> Iterator[Cell]:
     """Yield the cells of one line."""
     yield Cell(", ".join(filter(None, (one["title"], one["variant"]))))
@@ -133,9 +126,8 @@ def _cells(one: Mapping[Hashable, Any]) -> Iterator[Cell]:
     number = f"{one['mean']:.{int(one['digits'])}f} {one['unit']}".strip()
     yield Cell(number, best=bool(one["front"]))
     for name in ("pretraining_gpu_hours", "transfer_gpu_hours", "total_gpu_hours"):
-        yield Cell(hours_text(one[name]))
-    relative = one["relative_cost"]
-    yield Cell("" if pd.isna(relative) else f"{relative:.3g}")
+        yield Cell(three(one[name]))
+    yield Cell(three(one["relative_cost"]))
     yield Cell("on the front" if one["front"] else str(one["cheapest"]))
     yield Cell(str(one["device"]))
     yield Cell(str(one["hours_from"]))

@@ -17,10 +17,10 @@ from mae_bench.report.tables import (
 )
 
 OF_TWINS = (
-    "Within noise: the published number lies in our interval, widened by 1.96 times its own "
-    "spread over seeds where that is published, and by how far it was rounded. No "
-    "verdict where we have no interval or did not run as published. The source's other numbers, "
-    "and those of others, stand behind it."
+    "Within noise: the two differ by no more than other seeds would make them, 95 % of the time, "
+    "and by how far the published one was rounded. No verdict where no spread over seeds is known "
+    "or where ours did not run as published. The source's other numbers, and those of others, "
+    "stand behind it."
 )
 OF_DIFFERENCES = "Bold: told apart at 5 %, corrected for being so many (Holm, over the table)."
 OF_AGREEMENT = "Over the rows that both have; a column of another tier has the tier behind it."

@@ -1,7 +1,7 @@
 """Tables of text for people, and how a number is said in them; must not know pandas."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,30 +78,36 @@ def score(one: Mapping[str, Any]) -> str:
     return text if _blank(one["sd"]) else f"{text} ± {one['sd']:.{digits}f}"
 
 
-def interval(low: float | None, high: float | None, digits: int) -> str:
-    """Return an interval in brackets, empty if there is none."""
-    if low is None or high is None:
-        return ""
-    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
-
-
-def fixed(value: float, digits: int) -> str:
-    """Return the value with that many decimals and a true minus, none for a rounded zero."""
-    text = f"{value:.{digits}f}"
-    return _minus(text.removeprefix("-") if float(text) == 0.0 else text)
-
-
-def three(value: float) -> str:
-    """Return a size to three digits that matter."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+def number(value: float | None, digits: int) -> str:
+    """Return the value with a minus as wide as a plus, empty if there is none."""
+    return signed(value, digits).removeprefix("+")
 
 
 def signed(value: float | None, digits: int) -> str:
     """Return the value with its sign (none for a rounded zero), empty if there is none."""
-    if value is None or _blank(value):
+    if _blank(value):
         return ""
     text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0.0 else _minus(text)
+    return text[1:] if float(text) == 0.0 else text.replace("-", "−")
+
+
+def interval(
+    low: float | None,
+    high: float | None,
+    digits: int,
+    show: Callable[[float, int], str] = number,
+) -> str:
+    """Return an interval in brackets, its ends as `show` writes them; empty if there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{show(low, digits)}, {show(high, digits)}]"
+
+
+def three(value: float | None) -> str:
+    """Return three digits that count, thousands apart; empty if there is no number."""
+    if value is None or _blank(value):
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def escaped(text: str) -> str:
@@ -118,11 +124,6 @@ def _markdown_cell(cell: Cell, kind: Kind) -> str:
     elif text and kind in ("published", "imported"):
         text = f"*{text}*"
     return f"{text}<br><sub>{escaped(cell.small)}</sub>" if cell.small else text
-
-
-def _minus(text: str) -> str:
-    """Return a number's text with the sign that is as wide as a plus."""
-    return text.replace("-", "−")
 
 
 def _blank(value: Any) -> bool:

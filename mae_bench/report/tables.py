@@ -8,9 +8,10 @@ import pandas as pd
 
 from mae_bench.core.fidelity import PAPER
 from mae_bench.core.registry import load
-from mae_bench.report.differences import SETTLED
+from mae_bench.report.differences import BASELINE_NAMES, SETTLED
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import efficiency_table
+from mae_bench.report.frame import status
 from mae_bench.report.rows import DEVIATES, column_id, order
 from mae_bench.report.table import Cell, Kind, Table, interval, score, signed, three
 
@@ -21,7 +22,6 @@ LONGEST = 160
 DATA_SETS = {"imagenet": "ImageNet", "coco": "COCO", "ade20k": "ADE20K", "voc": "PASCAL VOC"}
 NOTE = "Note"
 APART = "Not run as published"
-BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
 
 Line = Mapping[str, Any]
 """A row, column, cell or job of the document."""
@@ -94,7 +94,7 @@ def difference_tables(document: Document) -> dict[str, Table]:
     cells, names = cells_of(document), headings(document)
     rows = [row for row in document["rows"] if row["kind"] == "ours"]
     tables = {}
-    for name, baseline in BASELINES.items():
+    for name, baseline in BASELINE_NAMES.items():
         columns = [
             column
             for column in document["columns"]
@@ -263,7 +263,7 @@ def _difference(cells: Mapping[tuple[str, str], Line], row: Line, column: Line, 
     if cell is None or cell[name] is None:
         return Cell("")
     digits, p = column["digits"], cell[f"{name}_p"]
-    small = interval(cell[f"{name}_low"], cell[f"{name}_high"], digits)
+    small = interval(cell[f"{name}_low"], cell[f"{name}_high"], digits, signed)
     return Cell(signed(cell[name], digits), p is not None and p < SETTLED, small)
 
 
@@ -278,5 +278,5 @@ def _ending(one: Line) -> str:
     """Return a job's numbers, or why there are none."""
     if one["state"] == "done":
         return str(one["numbers"]) or "done"
-    text = f"{one['state']}: {one['reason']}" if one["reason"] else str(one["state"])
+    text = status(one["state"], one["reason"])
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mae_bench.report.efficiency import efficiency, efficiency_table, hours_text
+from mae_bench.report.efficiency import efficiency, efficiency_table
 from mae_bench.report.frame import long_frame
 from mae_bench.report.leaderboard import leaderboard
 from mae_bench.report.published import published
 from mae_bench.report.rows import columns_of, numbers_of_others, rows_of_others
-from mae_bench.report.table import plain
+from mae_bench.report.table import plain, three
 from mae_bench.suite.suite import Column, Row, made_row
 
 FINETUNE, LINEAR, COCO = "imagenet_finetune", "imagenet_linear", "coco_vitdet"
@@ -184,7 +184,7 @@ def test_the_table_leaves_out_what_has_no_total_and_marks_the_front(chosen: Any)
 
 
 def test_hours_have_three_digits_that_count() -> None:
-    assert [hours_text(h) for h in (0.001234, 2.5, 38.46, 2971.7, float("nan"))] == [
+    assert [three(h) for h in (0.001234, 2.5, 38.46, 2971.7, float("nan"))] == [
         "0.00123",
         "2.5",
         "38.5",

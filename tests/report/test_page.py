@@ -11,7 +11,8 @@ from page_sample import SHA, cell_of_others, document, job, own_cell, row, sampl
 
 from mae_bench.report.page.build import page
 from mae_bench.report.page.markup import Html, element, joined
-from mae_bench.report.page.words import hours, interval, p_value, signed
+from mae_bench.report.page.words import hours, interval, p_value
+from mae_bench.report.table import number, signed
 from mae_bench.suite.suite import Column, made_row
 
 LINEAR, COCO = "imagenet_linear", "coco_vitdet"
@@ -76,10 +77,12 @@ def test_numbers_are_written_to_what_matters() -> None:
         "0.00558 h",
         "1.5 h",
         "43.2 h",
-        "12\u202f346 h",
+        "12,346 h",
     ]
     assert interval({"low": -1.26, "high": 2.0, "digits": 1}) == "[−1.3, 2.0]"
-    assert interval({"low": -0.04, "high": 2.0, "digits": 1}) == "[0.0, 2.0]"
+    assert [number(value, 1) for value in (-0.04, -1.26, 2.0)] == ["0.0", "−1.3", "2.0"]
+    ends = {"delta_low": 3.04, "delta_high": 5.8, "digits": 1}
+    assert interval(ends, "delta_") == "[+3.0, +5.8]"
     assert interval({"low": None, "high": 2.0, "digits": 1}) == ""
 
 

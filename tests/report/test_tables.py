@@ -219,3 +219,11 @@ def test_a_number_that_is_not_there_is_held_against_nothing(base: Any, documente
     assert table is not None
     shown = {(line[0].text, line[1].text) for line in table.lines}
     assert ("MAE", "ADE20K mIoU (%)") not in shown and ("Sup", "ADE20K mIoU (%)") in shown
+
+
+def test_differences_and_their_ends_have_signs(filled: Any, documented: Any) -> None:
+    for table in difference_tables(documented(filled)).values():
+        cells = [cell for line in table.lines for cell in line[1:] if cell.small]
+        assert cells
+        for cell in cells:
+            assert re.fullmatch(r"\[([+−]\d+\.\d|0\.0), ([+−]\d+\.\d|0\.0)\]", cell.small)

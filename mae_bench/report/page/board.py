@@ -185,8 +185,8 @@ def _line(board: Board, row: Line, place: int) -> Html:
 def _name(row: Line, place: int) -> Html:
     """Return the row's name, which leads to its details, and what it is under it."""
     link = element("a", row["row"], href=f"#{row_id(place)}", class_="name")
-    place = row["location"] or row["source"]
-    about = joined([f"{KINDS[row['kind']].lower()}, {place}"])
+    source = row["location"] or row["source"]
+    about = joined([f"{KINDS[row['kind']].lower()}, {source}"])
     if row["kind"] == "ours":
         about = joined([row["origin"], STAMP_SIGNS.get(row["stamp"], "")], " · ")
     under = element("small", about)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from mae_bench.report.page.markup import Html, element, joined, said
-from mae_bench.report.page.words import SIGNS, Line, basis, interval, number, signed
+from mae_bench.report.page.words import SIGNS, Line, basis, interval
+from mae_bench.report.table import number, signed
 
 
 def source_of(line: Line) -> str:

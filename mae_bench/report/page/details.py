@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mae_bench.report.frame import status
 from mae_bench.report.page.board import KINDS, STAMPS, Board, row_id
 from mae_bench.report.page.cells import source_of
 from mae_bench.report.page.markup import Html, element, heading, joined, table
@@ -13,12 +14,11 @@ from mae_bench.report.page.words import (
     hours,
     interval,
     millions,
-    number,
     plural,
-    signed,
     titled,
     whole,
 )
+from mae_bench.report.table import number, signed
 from mae_bench.suite.wording import duration
 
 OF_JOB = (
@@ -129,7 +129,7 @@ def _number_line(column: Line, cell: Line) -> Html:
 def _seed(one: Line, digits: int) -> Html:
     """Return the number of one seed, or why there is none."""
     value = number(one["value"], digits)
-    text = value or ": ".join(filter(None, (one["state"], one["reason"])))
+    text = value or status(one["state"], one["reason"])
     link = element("a", text, href=f"#job-{one['key']}")
     return element("div", f"seed {one['seed']}: ", link)
 
@@ -144,7 +144,7 @@ def _job(job: Line) -> Html:
     made = job["provenance"]
     spent = "" if job["seconds"] is None else duration(job["seconds"])
     facts = {
-        "State": ": ".join(filter(None, (job["state"], job["reason"]))),
+        "State": status(job["state"], job["reason"]),
         "Numbers": job["numbers"],
         **{title: job[name] for name, title in OF_JOB},
         "Time": spent,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from mae_bench.report.differences import BASELINE_NAMES, SETTLED
 from mae_bench.report.page.board import Board
 from mae_bench.report.page.markup import Html, element, heading, joined, said, table
 from mae_bench.report.page.words import (
@@ -10,16 +11,11 @@ from mae_bench.report.page.words import (
     Line,
     basis,
     interval,
-    number,
     p_value,
-    signed,
     titled,
 )
+from mae_bench.report.table import number, signed
 
-BASELINES = {"delta_supervised": "supervised", "delta_random": "random init"}
-"""Difference -> origin of the row that it is taken to."""
-SETTLED = 0.05
-"""Corrected p-value below which a difference is told from zero."""
 WIDTH, HEIGHT, RADIUS = 140, 14, 3.5
 
 
@@ -30,13 +26,15 @@ def baseline_table(board: Board) -> Html | None:
         cells = [
             cell for row in board.rows if (cell := board.cells.get((row["row"], column["id"])))
         ]
-        lines = [cell for cell in cells if any(cell.get(name) is not None for name in BASELINES)]
+        lines = [
+            cell for cell in cells if any(cell.get(name) is not None for name in BASELINE_NAMES)
+        ]
         if lines:
             bodies.append(_of_column(column, lines))
     if not bodies:
         return None
     headings = [heading("Encoder"), heading("Mean", "n")]
-    for origin in BASELINES.values():
+    for origin in BASELINE_NAMES.values():
         headings += [heading(f"Difference to {origin}", "n"), _plot_heading(origin)]
     return table("Differences to the baselines", headings, bodies, "small differences")
 
@@ -74,7 +72,7 @@ def _of_column(column: Line, cells: list[Line]) -> Html:
     arrow = element("span", ARROWS[column["higher_is_better"]], class_="way", aria_hidden="true")
     name = joined([titled(column), arrow, element("small", column["task"])], " ")
     title = element("tr", element("th", name, colspan=6, scope="rowgroup"), class_="band")
-    scales = {name: _reach(cells, name) for name in BASELINES}
+    scales = {name: _reach(cells, name) for name in BASELINE_NAMES}
     return element("tbody", title, *(_line(cell, scales) for cell in cells))
 
 
@@ -90,7 +88,7 @@ def _line(cell: Line, scales: Mapping[str, float]) -> Html:
         element("th", cell["row"], scope="row"),
         element("td", number(cell["mean"], cell["digits"]), class_="n"),
     ]
-    for name in BASELINES:
+    for name in BASELINE_NAMES:
         parts += [_difference(cell, name), element("td", _plot(cell, name, scales[name]))]
     return element("tr", *parts)
 

@@ -4,8 +4,10 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mae_bench.report.frame import status
 from mae_bench.report.page.markup import Html, element, heading, joined, table
-from mae_bench.report.page.words import Line, hours, number, p_value, three, titled
+from mae_bench.report.page.words import Line, hours, p_value, titled
+from mae_bench.report.table import number, three
 from mae_bench.suite.wording import duration
 
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -84,7 +86,7 @@ def _cost_line(line: Line) -> Html:
         "tr",
         element("th", line["row"], scope="row"),
         element("td", f"{number(line['mean'], int(line['digits']))}{unit}", class_="n"),
-        *(element("td", "" if cost is None else three(cost), class_="n") for cost in costs),
+        *(element("td", three(cost), class_="n") for cost in costs),
         element("td", dear, class_="n"),
         element("td", joined([line["hours_from"], element("small", line["device"])])),
         class_="ours" if line["kind"] == "ours" else "theirs",
@@ -131,7 +133,7 @@ def _job_line(job: Line) -> Html:
     done = job["state"] == "done"
     ending = job["numbers"] or "done"
     if not done:
-        ending = ": ".join(filter(None, (job["state"], job["reason"])))
+        ending = status(job["state"], job["reason"])
     link = element("a", element("code", job["key"]), href=f"#job-{job['key']}")
     return element(
         "tr",

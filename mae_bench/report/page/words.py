@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mae_bench.report.table import fixed
+from mae_bench.report import table
 
 Line = Mapping[str, Any]
 """A cell, row, column or job of the document."""
@@ -18,26 +18,10 @@ SIGNS = {"within noise": "≈", "outside noise": "≠"}
 ARROWS = {True: "↑", False: "↓"}
 
 
-def number(value: float | None, digits: int) -> str:
-    """Return the value with a true minus, none for a rounded zero."""
-    return "" if value is None else fixed(value, digits)
-
-
-def signed(value: float | None, digits: int) -> str:
-    """Return the value with its sign, none for a rounded zero."""
-    if value is None:
-        return ""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text[1:] if float(text[1:]) == 0.0 else text
-
-
 def interval(line: Line, prefix: str = "") -> str:
     """Return [low, high] of the cell's mean, or of the difference that `prefix` names."""
-    low, high = line.get(f"{prefix}low"), line.get(f"{prefix}high")
-    if low is None or high is None:
-        return ""
-    show = signed if prefix else number
-    return f"[{show(low, line['digits'])}, {show(high, line['digits'])}]"
+    ends = line.get(f"{prefix}low"), line.get(f"{prefix}high")
+    return table.interval(*ends, line["digits"], table.signed if prefix else table.number)
 
 
 def p_value(value: float | None) -> str:
@@ -65,31 +49,24 @@ def titled(column: Line) -> str:
 
 def millions(count: float | None) -> str:
     """Return a count in millions, three digits that matter."""
-    return "" if count is None else three(count / 1e6)
+    return "" if count is None else table.three(count / 1e6)
 
 
 def billions(count: float | None) -> str:
     """Return a count in billions, three digits that matter."""
-    return "" if count is None else three(count / 1e9)
+    return "" if count is None else table.three(count / 1e9)
 
 
 def hours(value: float | None) -> str:
     """Return hours, three digits that matter."""
-    return "" if value is None else f"{three(value)} h"
+    return "" if value is None else f"{table.three(value)} h"
 
 
 def whole(value: float | None) -> str:
     """Return a count, its thousands set apart."""
-    return "" if value is None else f"{value:,.0f}".replace(",", "\u202f")
+    return "" if value is None else f"{value:,.0f}"
 
 
 def plural(count: int, noun: str) -> str:
     """Return "1 row" or "3 rows"."""
     return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def three(value: float) -> str:
-    """Return the value to three significant digits, never with an exponent above 0.001."""
-    if value >= 100:
-        return whole(value)
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
