@@ -18,6 +18,7 @@ from mae_bench.suite.narrow import Filters, narrowed
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.store import Store
+from mae_bench.suite.stored import check_store
 from mae_bench.suite.tier import FULL
 from mae_bench.suite.wording import one_line
 
@@ -51,8 +52,7 @@ def compare(words: list[str]) -> int:
     site = options.place.read()
     if options.rows[0] == options.rows[1]:
         raise ValueError(f"compare needs two different rows or jobs, got {options.rows[0]!r} twice")
-    if not site.store.is_dir():
-        raise ValueError(f"no store {site.store}; pass --store DIR")
+    check_store(site.store)
     from mae_bench.report.compare import compare as differences
     from mae_bench.report.per_image import replicates
 

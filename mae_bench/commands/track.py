@@ -9,6 +9,7 @@ from mae_bench.commands.options import parse
 from mae_bench.commands.steer import SteerOptions, chosen_jobs
 from mae_bench.suite.status import Standing
 from mae_bench.suite.store import JOB
+from mae_bench.suite.stored import check_store
 from mae_bench.suite.track import is_told
 from mae_bench.suite.tracking import output_file, problems, send
 
@@ -32,8 +33,7 @@ def track(words: list[str]) -> int:
     if found:
         raise ValueError("\n".join(found))
     site = options.jobs.place.read()
-    if not site.store.is_dir():
-        raise ValueError(f"no store {site.store}; pass --store DIR")
+    check_store(site.store)
     chosen = chosen_jobs("track", options.jobs, site)
     answers = []
     for one in chosen.values():

@@ -14,7 +14,7 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.suite.preflight import survey
 from mae_bench.suite.presets import named_suite
 from mae_bench.suite.store import RESULT, believed_result
-from mae_bench.suite.stored import read_job
+from mae_bench.suite.stored import check_store, read_job
 from mae_bench.suite.tier import FULL
 from mae_bench.suite.verify import AGAIN, Kind, Problem, folders_with_results, problems
 from mae_bench.suite.wording import one_line
@@ -40,8 +40,7 @@ def verify(words: list[str]) -> int:
     about = "Check every result of a store: seal, identity, provenance, encoder, predictions."
     options = parse(VerifyOptions, "verify", words, about)
     site = options.place.read()
-    if not site.store.is_dir():
-        raise ValueError(f"no store {site.store}; pass --store DIR")
+    check_store(site.store)
     planned: set[str] | None = None
     if options.suite:
         suites = [named_suite(name, site.store, options.tier) for name in options.suite]

@@ -60,7 +60,8 @@ def check_store(store: Path) -> None:
     """
     if not store.is_dir():
         raise ValueError(
-            f"no store {store}; pass --store DIR, or --suite S to see what a run would do"
+            f"no store {store}; pass --store DIR, or see what a run would do with "
+            "`mae-bench plan --suite S`"
         )
     marks = (f"*/{JOB}", f"*/{ATTEMPTS}", f"{FOLDER}/*.safetensors")
     if not any(path for mark in marks for path in islice(store.glob(mark), 1)):
