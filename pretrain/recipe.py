@@ -11,6 +11,8 @@ from mae_bench.kit.epochs import check_epoch_fields
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch.optim import Optimizer
+
     from pretrain.objective import Objective
 
 
@@ -66,6 +68,12 @@ class PretrainRecipe:
     def objective(self, data: "Path") -> "Objective":
         """Return the module to train, freshly initialised from the global generators."""
         raise TypeError(f"{type(self).__name__} has no objective")
+
+    def make_optimizer(self, objective: "Objective") -> "Optimizer":
+        """Return AdamW, which decays tensors of two or more dimensions."""
+        from mae_bench.kit.optim import adamw, decay_groups
+
+        return adamw(decay_groups(objective, self.weight_decay), self.beta2)
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Return the metrics after training; leaves encoder.safetensors in `ctx.out`."""

@@ -5,19 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
 from torch import nn
 
 from mae_bench.core.compute import Compute
 from mae_bench.core.files import ENCODER, record_facts
 from mae_bench.core.recipe import Context
+from mae_bench.kit.batch_norm import synced
 from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import load_exactly, read_encoder, write_encoder
 from mae_bench.kit.facts import encoder_facts
 from mae_bench.kit.knn import encoder_knn
 from mae_bench.kit.loop import train
 from mae_bench.kit.machine import start
-from mae_bench.kit.optim import decay_groups
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.training import epoch_training
@@ -34,11 +33,9 @@ def pretrain(recipe: "PretrainRecipe", ctx: Context) -> dict[str, float]:
     machine = start(ctx.out)
     seed_globals(ctx.seed, "init")
     objective = recipe.objective(ctx.data)
-    module = machine.take(cast(nn.Module, objective))
+    module = machine.take(synced(cast(nn.Module, objective), machine.ranks))
     views = Views(read_samples(ctx.data, "train"), objective.view(), ctx.seed)
-    optimizer = torch.optim.AdamW(
-        decay_groups(module, recipe.weight_decay), lr=0.0, betas=(0.9, recipe.beta2), fused=True
-    )
+    optimizer = recipe.make_optimizer(objective)
     training = epoch_training(recipe, ctx, views, machine)
     watch = neighbours(objective, ctx.data, machine.compute)
     module = train(module, optimizer, dataclasses.replace(training, watch=watch))

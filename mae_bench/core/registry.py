@@ -8,6 +8,11 @@ from mae_bench.core.recipe import Recipe, unknown
 OBJECTIVES: dict[str, str] = {
     "mae": "pretrain.mae:MAE",
     "supervised": "pretrain.supervised:Supervised",
+    "moco_v3": "pretrain.moco_v3:MoCoV3",
+    "simsiam": "pretrain.simsiam:SimSiam",
+    "simclr": "pretrain.simclr:SimCLR",
+    "byol": "pretrain.byol:BYOL",
+    "moco_v2": "pretrain.moco_v2:MoCoV2",
     "random_init": "pretrain.random_init:RandomInit",
 }
 TASKS: dict[str, str] = {

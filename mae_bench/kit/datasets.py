@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mae_bench.kit.decode import Pixels, decode
+from mae_bench.kit.decode import Crops, Pixels, decode
 from mae_bench.kit.images import View
 from mae_bench.kit.randomness import generator, seed_globals, stream_seed
 from mae_bench.kit.samples import Samples
@@ -21,7 +21,7 @@ from mae_bench.kit.split import Split
 Place = tuple[int, int]
 """(epoch, index of an image)."""
 Batch = tuple[Tensor, Tensor]
-"""uint8 images [batch, 3, side, side] and labels [batch]."""
+"""uint8 images [batch, 3, side, side], or [batch, crops, 3, side, side], and labels [batch]."""
 MOST_WORKERS = 12
 TRIES = 20
 """Images tried in a row in the place of an unreadable one."""
@@ -35,7 +35,7 @@ class Views(Dataset[tuple[Tensor, int, int]]):
         self.view = view
         self.seed = seed
 
-    def __getitem__(self, place: Place) -> tuple[Pixels, int, int]:
+    def __getitem__(self, place: Place) -> tuple[Pixels | Crops, int, int]:
         """Return uint8 pixels, label, and the index of an unreadable image there or -1.
 
         An unreadable image is replaced by the next readable one, whoever asks.

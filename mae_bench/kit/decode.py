@@ -24,6 +24,8 @@ UNREADABLE = (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBom
 
 Pixels = UInt8[Tensor, "3 _ _"]
 """Of one image: channel, row, column."""
+Crops = UInt8[Tensor, "crops 3 side side"]
+"""Several views of one image."""
 
 
 def decode(content: bytes) -> Pixels:

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mae_bench.kit.decode import Pixels, to_image, to_pixels
+from mae_bench.kit.decode import Crops, Pixels, to_image, to_pixels
 from mae_bench.kit.spec import IMAGENET_MEAN, IMAGENET_STD
 
 Box = tuple[int, int, int, int]
-View = Callable[[Pixels, random.Random], Pixels]
+View = Callable[[Pixels, random.Random], Pixels | Crops]
 """Turns decoded pixels into the square ones to train on; random only through its argument."""
 
 
@@ -72,6 +72,16 @@ def train_view(
         if rng.random() < 0.5:
             pixels = pixels.flip(2)
         return pixels if augment is None else to_pixels(augment(to_image(pixels)))
+
+    return view
+
+
+def crops_view(side: int, scale: tuple[float, float], number: int) -> View:
+    """Return the view of several crops of one image, each a random crop and flip of its own."""
+    one = train_view(side, scale)
+
+    def view(pixels: Pixels, rng: random.Random) -> Crops:
+        return torch.stack([one(pixels, rng) for _ in range(number)])
 
     return view
 

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,8 +36,10 @@ def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
 
     `module(images, labels)` returns the loss, a scalar; a module with `noise(batch_size)` gets its
     rows of that in place of labels. `module.after_step(progress)` is called with progress in
-    (0, 1] where it exists, and `module.parts` is set to the forward passes of a step where it
-    exists. Every step draws from generators seeded by (seed, step).
+    (0, 1] where it exists, `module.before_step()` when the gradients are there, and what
+    `module.signs()` returns is logged. `module.parts` is set to the forward passes of a step; a
+    module with `chunk` gets a rank's whole share in one call, and the micro-batch as its `chunk`,
+    to keep memory within that by itself. Every step draws from generators seeded by (seed, step).
 
     On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
     SystemExit(75) raised. A step whose loss is not finite is left out; several in a row lead back
@@ -71,6 +74,10 @@ class _Run:
             self.scaler.load_state_dict(self.keeper.extra["scaler"])
         self.model = copies(module, self.ranks)
         self.split = self._split()
+        self.micro = self.split.micro
+        if hasattr(module, "chunk"):
+            module.chunk = self.micro
+            self.split = replace(self.split, micro=self.split.share)
         if hasattr(module, "parts"):
             module.parts = self.split.parts
         if self.machine.compiles:
@@ -105,13 +112,16 @@ class _Run:
         training, split = self.training, self.split
         lr = training.lr_at(step / training.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
+            group["lr"] = group.get("constant_lr", lr * group.get("lr_scale", 1.0))
         seed_globals(training.seed, "step", step)
         noise = self.module.noise(split.batch_size) if hasattr(self.module, "noise") else None
         total = torch.zeros((), device=self.ranks.device)
         for part in range(split.parts):
             total += self._part(step, part, next_timed(batches, self), noise)
         loss = self.ranks.mean(total)
+        self.scaler.unscale_(self.optimizer)
+        if hasattr(self.module, "before_step"):
+            self.module.before_step()
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -155,10 +165,14 @@ class _Run:
     def _attempt(self, micro: int) -> None:
         """Run forward and backward on made-up images and leave no trace."""
         device, side = self.ranks.device, self.training.image_size
+        number, crops = micro, getattr(self.module, "num_crops", 1)
+        if hasattr(self.module, "chunk"):
+            self.module.chunk, number = micro, share_of(self.training.batch_size, self.ranks.world)
         kept = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        images = torch.zeros(micro, 3, side, side, dtype=torch.uint8, device=device)
-        labels = torch.zeros(micro, dtype=torch.long, device=device)
-        noise = self.module.noise(micro) if hasattr(self.module, "noise") else None
+        shape = (number, crops, 3, side, side) if crops > 1 else (number, 3, side, side)
+        images = torch.zeros(shape, dtype=torch.uint8, device=device)
+        labels = torch.zeros(number, dtype=torch.long, device=device)
+        noise = self.module.noise(number) if hasattr(self.module, "noise") else None
         try:
             with self._autocast():
                 loss = self.module(images, labels if noise is None else noise)
@@ -228,7 +242,7 @@ class _Run:
         extra["identity"] = self.training.identity
         extra["skipped"] = self.guard.skipped
         extra["unreadable"] = self.named
-        extra["split"] = [self.split.world, self.split.micro]
+        extra["split"] = [self.split.world, self.micro]
         if self.scaler.is_enabled():
             extra["scaler"] = self.scaler.state_dict()
 
@@ -246,6 +260,8 @@ class _Run:
             values["mfu"] = round(values["images_per_s"] * flops / peak / self.ranks.world, 4)
         if loss is not None and math.isfinite(loss):
             values["loss"] = loss
+        if hasattr(self.module, "signs"):
+            values |= self.module.signs()
         if self.guard.skipped:
             values["skipped"] = self.guard.skipped
         self.keeper.log(step, **values)
@@ -256,7 +272,7 @@ class _Run:
         """Return what the result should say of how it was trained."""
         return {
             "world": self.ranks.world,
-            "micro_batch": self.split.micro,
+            "micro_batch": self.micro,
             "precision": str(self.machine.dtype).removeprefix("torch."),
             "compiled": self.machine.compiles,
             "skipped_steps": self.guard.skipped,

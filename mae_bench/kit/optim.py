@@ -11,6 +11,16 @@ Group = dict[str, Any]
 NO_DECAY = ("pos_embed", "cls_token", "reg_token")
 
 
+def adamw(groups: list[Group], beta2: float) -> Optimizer:
+    """Return AdamW with betas 0.9 and beta2; whoever trains sets the learning rate."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), fused=True)
+
+
+def sgd(groups: list[Group]) -> Optimizer:
+    """Return SGD with momentum 0.9; whoever trains sets the learning rate."""
+    return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+
+
 def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
     """Return two groups: trainable tensors of 2 or more dimensions decay, biases and norms do not.
 

@@ -53,7 +53,10 @@ def copies(module: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.world == 1 or isinstance(module, FSDPModule):
         return module
     devices = [ranks.device] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    # Buffers are the same on all ranks by themselves: BatchNorm counts the rows of all.
+    return DistributedDataParallel(
+        module, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False
+    )
 
 
 def whole(module: Module, ranks: Ranks) -> Module:

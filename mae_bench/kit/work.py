@@ -1,5 +1,6 @@
 """What a job computes and keeps, counted from its recipe's fields; loads without torch."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -86,6 +87,11 @@ def encoder_parameters(arch: Arch, image_size: int) -> int:
 def blocks_parameters(width: int, depth: int) -> int:
     """Return the number of parameters of transformer blocks with MLP ratio 4."""
     return depth * (12 * width**2 + 13 * width)
+
+
+def mlp_parameters(sizes: tuple[int, ...]) -> int:
+    """Return the weights of linear layers from size to size: parameters, and multiply-adds too."""
+    return sum(width * out for width, out in itertools.pairwise(sizes))
 
 
 def forward_flops(images: Count, multiply_adds: Count) -> float:

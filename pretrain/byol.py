@@ -1,0 +1,95 @@
+"""BYOL (Grill et al. 2020): predict what a momentum encoder makes of the other view."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from mae_bench.core.recipe import Resources, require
+from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
+from mae_bench.kit.work import mlp_parameters
+from pretrain.siamese import SiameseRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pretrain.siamese_model import Siamese
+
+
+@dataclass(frozen=True, kw_only=True)
+class BYOL(SiameseRecipe):
+    """BYOL, Grill et al. 2020 (arXiv 2006.07733), on a ViT as Chen et al. 2021 train it.
+
+    Each view's prediction is drawn to the momentum encoder's projection of the other; there are no
+    negatives. Defaults are the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057).
+    """
+
+    name: ClassVar[str] = "byol"
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=48.0, demo_seconds=200.0)
+    published_archs: ClassVar[tuple[str, ...]] = ("vit_small_patch16", *PAPER_ARCHS[:2])
+
+    epochs: int = 300
+    warmup_epochs: int = 40
+    lr_per_256: float = 1.5e-4
+    weight_decay: float = 0.1
+    freeze_patch_embed: bool = True
+    momentum: float = 0.99
+    """Share of its own weights that the momentum encoder keeps in a step, at the start."""
+    momentum_schedule: Literal["constant", "cosine"] = "cosine"
+    """Whether the momentum stays or rises to 1 by a half-cosine."""
+    hidden_width: int = 4096
+    """Width of the hidden layers of projector and predictor."""
+    output_width: int = 256
+    """Width of what is compared."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "momentum", "in [0, 1]", 0 <= self.momentum <= 1)
+
+    @classmethod
+    def demo(cls) -> Self:
+        """Return the size for two CPU cores."""
+        return dataclasses.replace(
+            cls(),
+            arch="vit_demo_patch8",
+            image_size=64,
+            epochs=12,
+            warmup_epochs=1,
+            batch_size=64,
+            lr_per_256=4e-3,
+            hidden_width=256,
+            output_width=64,
+        )
+
+    def objective(self, data: Path) -> "Siamese":
+        """Return the networks: BatchNorm within the heads, none at their ends (sec. 3.2)."""
+        from mae_bench.kit.heads import mlp
+        from pretrain.siamese_model import Siamese
+
+        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
+        return Siamese(
+            self,
+            projector=mlp((width, hidden, out), norm="hidden"),
+            predictor=mlp((out, hidden, out), norm="hidden"),
+            momentum=(self.momentum, self.momentum_schedule),
+        )
+
+    def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
+        """Return 2 - 2 x cosine of prediction and target, of both directions (eq. 2)."""
+        from torch.nn.functional import cosine_similarity
+
+        assert net.predictor is not None
+        assert net.momentum is not None
+        guess1, guess2 = net.predictor(net.project(first)), net.predictor(net.project(second))
+        target1, target2 = net.momentum(first), net.momentum(second)
+        forth, back = cosine_similarity(guess1, target2), cosine_similarity(guess2, target1)
+        return 4 - 2 * (forth.mean() + back.mean())
+
+    def head_parameters(self, width: int) -> tuple[int, int]:
+        """Return the weights of projector and predictor on an encoder of that width."""
+        hidden, out = self.hidden_width, self.output_width
+        return mlp_parameters((width, hidden, out)), mlp_parameters((out, hidden, out))
+
+    def passes(self) -> tuple[int, int]:
+        """Return the forward passes for an image: of trained and of following networks."""
+        return 2, 2

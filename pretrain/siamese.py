@@ -1,0 +1,105 @@
+"""What siamese objectives share: the fields of two views and of training; see siamese_model.py.
+
+Their networks see two crops of each image, and each objective says how the outputs of the two
+are compared. A loss over the whole batch cannot be summed up from micro-batches, so the networks
+take the whole batch at once and compute an encoder's pass again for its gradient, micro-batch by
+micro-batch: the result does not depend on how the batch is divided.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mae_bench.core.recipe import Metric, require
+from mae_bench.kit.archs import Arch
+from mae_bench.kit.work import FLOAT_BYTES, Work, encoder_multiply_adds, encoder_parameters
+from pretrain.recipe import PretrainRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from pretrain.objective import Objective
+    from pretrain.siamese_model import Siamese
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiameseRecipe(PretrainRecipe):
+    """Fields of an objective on two views; subclasses give defaults, `objective` and `loss`.
+
+    The views are those of BYOL (Grill et al. 2020, arXiv 2006.07733, Table 6) as MoCo v3 has them.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("output_std", "std of outputs", unit="", digits=3),
+        Metric("effective_rank", "effective rank", unit="", digits=1),
+    )
+    published_origins: ClassVar[tuple[str, ...]] = ()
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """SGD has momentum 0.9; `beta2` is AdamW's."""
+    beta2: float = 0.999
+    """AdamW's second beta; the first is 0.9."""
+    weight_decay: float
+    """Weight decay of all tensors, biases and norms included, as in the authors' code."""
+    freeze_patch_embed: bool = False
+    """Whether the patch embedding stays as initialised (MoCo v3, sec. 4.2: stable training)."""
+    crop_scale_min: float = 0.08
+    """Smallest share of the image's area that a random crop takes, in (0, 1]."""
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    """Greatest change of brightness, contrast, saturation (factors 1 +- x), hue (turns, +- x)."""
+    jitter_probability: float = 0.8
+    """Share of the views whose colours are jittered, in [0, 1]."""
+    grey_probability: float = 0.2
+    """Share of the views that are made grey, in [0, 1]."""
+    blur_probability: tuple[float, float] = (1.0, 0.1)
+    """Share of the first and of the second views that are blurred, in [0, 1]."""
+    solarize_probability: tuple[float, float] = (0.0, 0.2)
+    """Share of the first and of the second views that are solarised, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)
+        fits = all(value >= 0 for value in self.jitter) and self.jitter[3] <= 0.5
+        require(self, "jitter", ">= 0, hue <= 0.5", fits)
+        for name in ("jitter_probability", "grey_probability"):
+            require(self, name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
+        for name in ("blur_probability", "solarize_probability"):
+            fits = all(0 <= value <= 1 for value in getattr(self, name))
+            require(self, name, "in [0, 1]", fits)
+
+    def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
+        """Return the mean loss of this rank's images, given two views of each.
+
+        Views are uint8 [batch, 3, side, side]. The mean over ranks is the loss of the whole batch.
+        """
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+    def make_optimizer(self, objective: "Objective") -> "Optimizer":
+        """Return the optimiser over all trained tensors, each decayed alike."""
+        from mae_bench.kit.optim import adamw, sgd
+
+        groups = objective.parameter_groups()
+        return adamw(groups, self.beta2) if self.optimizer == "adamw" else sgd(groups)
+
+    def head_parameters(self, width: int) -> tuple[int, int]:
+        """Return the weights of projector and predictor on an encoder of that width."""
+        raise TypeError(f"{type(self).__name__} has no heads")
+
+    def passes(self) -> tuple[int, int]:
+        """Return the forward passes for an image: of trained and of following networks."""
+        return 2, 0
+
+    def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
+        """Return the work of all epochs and of the look at the outputs."""
+        trained, followed = self.passes()
+        projector, predictor = self.head_parameters(arch.width)
+        encoder = encoder_multiply_adds(arch, self.image_size)
+        image = trained * 3 * (encoder + projector + predictor) + followed * (encoder + projector)
+        branch = encoder_parameters(arch, self.image_size) + projector
+        return Work(
+            flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * encoder),
+            trained=branch + predictor,
+            frozen=branch if followed else 0,
+            left_bytes=2.0 * FLOAT_BYTES * branch,
+        )

@@ -1,0 +1,79 @@
+"""SimCLR (Chen et al. 2020): tell the other view of an image from all views of the batch."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from mae_bench.core.recipe import Resources, require
+from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
+from mae_bench.kit.work import mlp_parameters
+from pretrain.siamese import SiameseRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pretrain.siamese_model import Siamese
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLR(SiameseRecipe):
+    """SimCLR, Chen et al. 2020 (arXiv 2002.05709), on a ViT as Chen et al. 2021 train it.
+
+    Each view is told from all other views of the batch by the other view of its image. Defaults are
+    the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057).
+    """
+
+    name: ClassVar[str] = "simclr"
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=48.0, demo_seconds=200.0)
+    published_archs: ClassVar[tuple[str, ...]] = ("vit_small_patch16", *PAPER_ARCHS[:2])
+
+    epochs: int = 300
+    warmup_epochs: int = 40
+    lr_per_256: float = 1.5e-4
+    weight_decay: float = 0.1
+    freeze_patch_embed: bool = True
+    temperature: float = 0.1
+    """What cosines are divided by."""
+    hidden_width: int = 4096
+    """Width of the projector's hidden layers."""
+    output_width: int = 256
+    """Width of what is compared."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "temperature", "> 0", self.temperature > 0)
+
+    @classmethod
+    def demo(cls) -> Self:
+        """Return the size for two CPU cores."""
+        return dataclasses.replace(
+            cls(),
+            arch="vit_demo_patch8",
+            image_size=64,
+            epochs=12,
+            warmup_epochs=1,
+            batch_size=64,
+            lr_per_256=4e-3,
+            hidden_width=256,
+            output_width=64,
+        )
+
+    def objective(self, data: Path) -> "Siamese":
+        """Return the networks: a projector with BatchNorm after every layer."""
+        from mae_bench.kit.heads import mlp
+        from pretrain.siamese_model import Siamese
+
+        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
+        return Siamese(self, projector=mlp((width, hidden, hidden, out), norm="all"))
+
+    def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
+        """Return the cross entropy of telling views apart, over both views (eq. 1)."""
+        from mae_bench.kit.contrast import nt_xent
+
+        return nt_xent(net.project(first), net.project(second), self.temperature)
+
+    def head_parameters(self, width: int) -> tuple[int, int]:
+        """Return the weights of the projector on an encoder of that width; there is no other."""
+        hidden, out = self.hidden_width, self.output_width
+        return mlp_parameters((width, hidden, hidden, out)), 0
