@@ -82,6 +82,10 @@ class SiameseRecipe(PretrainRecipe):
         groups = objective.parameter_groups()
         return adamw(groups, self.beta2) if self.optimizer == "adamw" else sgd(groups)
 
+    def predictor_lr(self) -> float | None:
+        """Return the rate that the predictor keeps throughout, None if it follows the schedule."""
+        return None
+
     def head_parameters(self, width: int) -> tuple[int, int]:
         """Return the weights of projector and predictor on an encoder of that width."""
         raise TypeError(f"{type(self).__name__} has no heads")

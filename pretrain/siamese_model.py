@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from mae_bench.core.files import record_facts
@@ -50,7 +51,8 @@ class Branch(nn.Module):
         nothing in the encoder mixes images (GradCache, Gao et al. 2021, arXiv 2101.06983).
         """
         parts = images.split(self.chunk or len(images))
-        if len(parts) == 1 or not torch.is_grad_enabled():
+        trained = torch.is_grad_enabled() and self.encoder.norm.weight.requires_grad
+        if len(parts) == 1 or not trained:
             return torch.cat([self.pooled(part) for part in parts])
         return torch.cat([checkpoint(self.pooled, part, use_reentrant=False) for part in parts])
 
@@ -144,15 +146,25 @@ class Siamese(nn.Module):
                 branch.encoder.compile(*words, **settings)
 
     def parameter_groups(self) -> list[Group]:
-        """Return all that is trained, every tensor decayed alike."""
+        """Return all that is trained, every tensor decayed alike; the predictor may be apart."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return [{"params": trained, "weight_decay": self.recipe.weight_decay}]
+        decay, rate = self.recipe.weight_decay, self.recipe.predictor_lr()
+        if rate is None or self.predictor is None:
+            return [{"params": trained, "weight_decay": decay}]
+        apart = list(self.predictor.parameters())
+        places = {id(parameter) for parameter in apart}
+        others = [parameter for parameter in trained if id(parameter) not in places]
+        return [
+            {"params": others, "weight_decay": decay},
+            {"params": apart, "weight_decay": decay, "constant_lr": rate},
+        ]
 
     @torch.no_grad()
     def before_step(self) -> None:
         """Note the norm of the patch embedding's gradient, which jumps before training breaks."""
         gradient = self.online.encoder.patch_embed.proj.weight.grad
-        self.patch_gradient = None if gradient is None else gradient.norm()
+        norm = None if gradient is None else gradient.norm()
+        self.patch_gradient = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def signs(self) -> dict[str, float]:
         """Return how far the outputs are from collapse, and the patch embedding's gradient."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Resources
 from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.schedule import scaled_lr
 from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
@@ -84,6 +85,10 @@ class SimSiam(SiameseRecipe):
             output1, output2 = output1.detach(), output2.detach()
         forth, back = cosine_similarity(forth, output2), cosine_similarity(back, output1)
         return -(forth.mean() + back.mean()) / 2
+
+    def predictor_lr(self) -> float | None:
+        """Return the base rate if the predictor keeps it, also while the others warm up."""
+        return scaled_lr(self.lr_per_256, self.batch_size) if self.fixed_predictor_lr else None
 
     def head_parameters(self, width: int) -> tuple[int, int]:
         """Return the weights of projector and predictor on an encoder of that width."""

@@ -1,10 +1,8 @@
 """A classifier trained from scratch whose encoder is kept."""
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
@@ -14,6 +12,7 @@ from mae_bench.kit.datasets import Views
 from mae_bench.kit.encoder import encoder_shapes
 from mae_bench.kit.evaluation import PREDICTIONS, predict
 from mae_bench.kit.images import View, eval_view, normalize, train_view
+from mae_bench.kit.momentum import follow, follower
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import named_spec
 from mae_bench.kit.vit import init_weights
@@ -31,7 +30,7 @@ class SupervisedObjective(nn.Module):
         self.spec = named_spec(recipe.arch, recipe.image_size, origin=recipe.name)
         self.model = Classifier(self.spec, num_classes, "cls", recipe.drop_path)
         init_weights(self.model)
-        self.average = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
+        self.average = follower(self.model) if recipe.ema_decay else None
         self.mixing = Mixing(
             num_classes, recipe.mixup, recipe.cutmix, recipe.label_smoothing, erasing=0.0
         )
@@ -50,14 +49,10 @@ class SupervisedObjective(nn.Module):
         mixed, targets = self.mixing(normalize(images), labels)
         return soft_cross_entropy(self.model(mixed), targets)
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Move the averaged weights towards the trained ones."""
-        if self.average is None:
-            return
-        pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
-        for average, trained in pairs:
-            average.lerp_(trained, 1 - self.recipe.ema_decay)
+        if self.average is not None:
+            follow(self.average, self.model, self.recipe.ema_decay)
 
     def encoder_state(self) -> dict[str, Tensor]:
         """Return the kept model's encoder without its head."""

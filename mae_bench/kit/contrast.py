@@ -77,13 +77,12 @@ class Queue(nn.Module):
     def push(self) -> None:
         """Put the waiting keys of all ranks in the place of the oldest; every rank must call it.
 
-        The whole batch must divide the size. Keys that are not finite stay outside: they are of a
-        step that is left out.
+        The whole batch must divide the size.
         """
         assert self.waiting is not None
         keys = gathered(normalize(self.waiting.float(), dim=1))
         rows = self.place + torch.arange(len(keys), device=keys.device)
-        self.keys[rows] = torch.where(keys.isfinite().all(), keys, self.keys[rows])
+        self.keys[rows] = keys
         self.place.copy_((self.place + len(keys)) % len(self.keys))
         self.waiting = None
 

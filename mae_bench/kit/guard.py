@@ -1,11 +1,11 @@
-"""Keeps steps whose loss is not finite out of the weights, and says when a run has diverged."""
+"""Keeps steps whose loss is not finite out of a module, and says when a run has diverged."""
 
 import logging
 import math
 from collections import deque
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
@@ -100,3 +100,13 @@ class Guard:
         """Start counting anew, after going back."""
         self.waiting.clear()
         self.in_row = 0
+
+
+@torch.no_grad()
+def put_back(module: nn.Module, buffers: dict[str, Tensor], wrong: Tensor) -> None:
+    """Give the module's buffers their earlier values if the scalar is true, on the device.
+
+    A forward pass writes BatchNorm's statistics before anyone knows its loss.
+    """
+    for name, buffer in module.named_buffers():
+        buffer.copy_(torch.where(wrong, buffers[name], buffer))

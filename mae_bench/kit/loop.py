@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 from mae_bench.core.files import record_facts
 from mae_bench.kit.datasets import Batch
 from mae_bench.kit.facts import peak_flops
-from mae_bench.kit.guard import Guard
+from mae_bench.kit.guard import Guard, put_back
 from mae_bench.kit.keeper import Keeper
+from mae_bench.kit.offers import divided, made_up, offers
 from mae_bench.kit.pace import stop_signals
 from mae_bench.kit.parallel import (
     Module,
@@ -34,16 +34,14 @@ log = logging.getLogger(__name__)
 def train(module: Module, optimizer: Optimizer, training: Training) -> Module:
     """Return the module after `training.steps`, continuing from the newest checkpoint in `out`.
 
-    `module(images, labels)` returns the loss, a scalar; a module with `noise(batch_size)` gets its
-    rows of that in place of labels. `module.after_step(progress)` is called with progress in
-    (0, 1] where it exists, `module.before_step()` when the gradients are there, and what
-    `module.signs()` returns is logged. `module.parts` is set to the forward passes of a step; a
-    module with `chunk` gets a rank's whole share in one call, and the micro-batch as its `chunk`,
-    to keep memory within that by itself. Every step draws from generators seeded by (seed, step).
+    `module(images, labels)` returns the loss, a scalar; `offers.py` lists what else a module may
+    have. A parameter group with `constant_lr` keeps that rate. Every step draws from generators
+    seeded by (seed, step).
 
     On SIGTERM, SIGUSR2 or SIGINT to any rank all end the step, the state is saved and
-    SystemExit(75) raised. A step whose loss is not finite is left out; several in a row lead back
-    to the last checkpoint and on in another order, and to ValueError if that does not help.
+    SystemExit(75) raised. A step whose loss is not finite is left out: weights, moments and buffers
+    stay; several in a row lead back to the last checkpoint and on in another order, and to
+    ValueError if that does not help.
     Of several ranks only the first gets whole weights back.
     """
     _Run(module, optimizer, training).go()
@@ -73,13 +71,10 @@ class _Run:
         if self.scaler.is_enabled() and "scaler" in self.keeper.extra:
             self.scaler.load_state_dict(self.keeper.extra["scaler"])
         self.model = copies(module, self.ranks)
-        self.split = self._split()
-        self.micro = self.split.micro
-        if hasattr(module, "chunk"):
-            module.chunk = self.micro
-            self.split = replace(self.split, micro=self.split.share)
-        if hasattr(module, "parts"):
-            module.parts = self.split.parts
+        self.offers = offers(module)
+        chosen = self._split()
+        self.micro = chosen.micro
+        self.split = divided(module, chosen)
         if self.machine.compiles:
             torch._dynamo.reset()  # several trainings in one job would add up to its limit
             module.compile(dynamic=False)
@@ -114,22 +109,22 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group.get("constant_lr", lr * group.get("lr_scale", 1.0))
         seed_globals(training.seed, "step", step)
-        noise = self.module.noise(split.batch_size) if hasattr(self.module, "noise") else None
+        noise = self.offers.noise(split.batch_size)
+        buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         total = torch.zeros((), device=self.ranks.device)
         for part in range(split.parts):
             total += self._part(step, part, next_timed(batches, self), noise)
         loss = self.ranks.mean(total)
         self.scaler.unscale_(self.optimizer)
-        if hasattr(self.module, "before_step"):
-            self.module.before_step()
+        self.offers.before_step()
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
             loss = self.guard.step(loss)
         self.optimizer.zero_grad(set_to_none=True)
-        if hasattr(self.module, "after_step"):
-            self.module.after_step((step + 1) / training.steps)
+        self.offers.after_step((step + 1) / training.steps)
+        put_back(self.module, buffers, ~loss.isfinite())
         return loss
 
     def _part(self, step: int, part: int, batch: Batch, noise: Tensor | None) -> Tensor:
@@ -164,23 +159,17 @@ class _Run:
 
     def _attempt(self, micro: int) -> None:
         """Run forward and backward on made-up images and leave no trace."""
-        device, side = self.ranks.device, self.training.image_size
-        number, crops = micro, getattr(self.module, "num_crops", 1)
-        if hasattr(self.module, "chunk"):
-            self.module.chunk, number = micro, share_of(self.training.batch_size, self.ranks.world)
-        kept = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        shape = (number, crops, 3, side, side) if crops > 1 else (number, 3, side, side)
-        images = torch.zeros(shape, dtype=torch.uint8, device=device)
-        labels = torch.zeros(number, dtype=torch.long, device=device)
-        noise = self.module.noise(number) if hasattr(self.module, "noise") else None
+        share = share_of(self.training.batch_size, self.ranks.world)
+        images, labels = made_up(self.module, share, micro, self.training.image_size)
+        buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         try:
             with self._autocast():
-                loss = self.module(images, labels if noise is None else noise)
+                loss = self.module(images, labels)
             loss.backward()
         finally:
             self.optimizer.zero_grad(set_to_none=True)
             for name, buffer in self.module.named_buffers():
-                buffer.copy_(kept[name])
+                buffer.copy_(buffers[name])
 
     def _batches(self, step: int) -> Iterator[Batch]:
         """Return the micro-batches from that step on."""
@@ -255,13 +244,12 @@ class _Run:
             "images_per_s": round(steps * training.batch_size / max(seconds, 1e-9), 1),
             "data_wait": round(self.waited / max(seconds, 1e-9), 3),
         }
-        flops, peak = getattr(self.module, "training_flops", None), peak_flops(self.ranks.device)
+        flops, peak = self.offers.training_flops, peak_flops(self.ranks.device)
         if flops and peak:
             values["mfu"] = round(values["images_per_s"] * flops / peak / self.ranks.world, 4)
         if loss is not None and math.isfinite(loss):
             values["loss"] = loss
-        if hasattr(self.module, "signs"):
-            values |= self.module.signs()
+        values |= self.offers.signs()
         if self.guard.skipped:
             values["skipped"] = self.guard.skipped
         self.keeper.log(step, **values)

@@ -1,10 +1,11 @@
-"""Parameter groups with layer-wise decay, and LARS."""
+"""The optimisers: parameter groups with layer-wise decay, AdamW, SGD and LARS."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 Group = dict[str, Any]
@@ -17,8 +18,17 @@ def adamw(groups: list[Group], beta2: float) -> Optimizer:
 
 
 def sgd(groups: list[Group]) -> Optimizer:
-    """Return SGD with momentum 0.9; whoever trains sets the learning rate."""
-    return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+    """Return SGD with momentum 0.9; whoever trains sets the learning rate.
+
+    The moments start as zeros: torch's fused kernel never writes those of a first step that is left
+    out, and reads them in the second. Shards have no fused kernel.
+    """
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    fused = not any(isinstance(parameter, DTensor) for parameter in parameters)
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=fused)
+    for parameter in parameters if fused else ():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
