@@ -16,9 +16,9 @@ def adamw(groups: list[Group], beta2: float) -> Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), fused=True)
 
 
-def sgd(groups: list[Group]) -> Optimizer:
-    """Return SGD with momentum 0.9; whoever trains sets the learning rate."""
-    return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+def sgd(groups: list[Group], momentum: float = 0.9) -> Optimizer:
+    """Return SGD with momentum; whoever trains sets the learning rate."""
+    return torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=True)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
