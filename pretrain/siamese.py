@@ -68,6 +68,14 @@ class SiameseRecipe(PretrainRecipe):
             fits = all(0 <= value <= 1 for value in getattr(self, name))
             require(self, name, "in [0, 1]", fits)
 
+    @property
+    def method(self) -> str:
+        """The ledger's word for such an encoder, where it tells more than the recipe's name."""
+        if self.freeze_patch_embed == type(self)().freeze_patch_embed:
+            return ""
+        kind = "frozen" if self.freeze_patch_embed else "learned"
+        return f"{self.name},_{kind}_patch_embedding"
+
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return the mean loss of this rank's images, given two views of each.
 

@@ -17,7 +17,7 @@ from mae_bench.kit.archs import ARCHS
 from mae_bench.suite.toolboxes import NEEDS
 
 NAMES = sorted(OBJECTIVES | TASKS)
-ORIGINS = ("mae", "supervised", "random_init", "foreign")
+ORIGINS = (*OBJECTIVES, "foreign")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,6 +109,7 @@ def test_recipes_and_command_line_load_without_torch_and_toolboxes():
 def test_what_a_recipe_tells_the_tables_is_whole(name):
     cls = load(name)
     assert set(getattr(cls, "apart", ())) <= {field.name for field in dataclasses.fields(cls)}
+    assert set(getattr(cls, "stated", ())) <= {field.name for field in dataclasses.fields(cls)}
     origins = getattr(cls, "never_without", ())
     assert set(origins) <= set(OBJECTIVES)
     assert bool(origins) == hasattr(cls, "caution")

@@ -31,7 +31,7 @@ class Ade20kUperNet(SegmentationRecipe):
     resources: ClassVar[Resources] = Resources(
         gpus=8, hours=16.0, framework="mmseg", demo_seconds=75.0
     )
-    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
+    published_origins: ClassVar[tuple[str, ...]] = (*PAPER_ORIGINS, "moco_v3")
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS[:2]
 
     reduce_zero_label: bool = field(default=True, metadata={"neutral": True})

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Context, Metric, Resources, require
 from mae_bench.kit.archs import PAPER_ARCHS, PAPER_ORIGINS, Arch
@@ -18,8 +18,13 @@ from mae_bench.kit.work import (
     training_flops,
 )
 
-OWN = ("mae", "supervised", "random_init")
-"""Origins whose published learning rate is the single one of the paper."""
+MOCO_V3: dict[str, tuple[str, ...]] = {
+    "moco_v3": PAPER_ARCHS[:2],
+    "simclr": PAPER_ARCHS[:1],
+    "byol": PAPER_ARCHS[:1],
+}
+"""Origins that MoCo v3's authors probed, and the sizes that they published a number for."""
+TRUST = 0.001
 FACTORS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 
 
@@ -28,8 +33,10 @@ class ImagenetLinear:
     """A linear layer on the frozen encoder's cls token, He et al. 2021, A.1 and Table 10.
 
     The features pass the encoder's final norm and a BatchNorm without affine parameters; the layer
-    is trained by LARS. The paper has one learning rate for all sizes; for an encoder made
-    elsewhere 16 are tried in the same pass, and the best on held-out training images is taken.
+    is trained by LARS. Encoders of MoCo v3, SimCLR and BYOL have the probe that their published
+    numbers are of (Chen et al. 2021, arXiv 2104.02057, and its released code): plain SGD on the
+    features as they are. Each source has one learning rate for all sizes; for other encoders 16
+    are tried in the same pass, and the best on held-out training images is taken.
     """
 
     name: ClassVar[str] = "imagenet_linear"
@@ -41,7 +48,8 @@ class ImagenetLinear:
     )
     apart: ClassVar[tuple[str, ...]] = ("image_size",)
     resources: ClassVar[Resources] = Resources(gpus=8, hours=12.0, demo_seconds=25.0)
-    published_origins: ClassVar[tuple[str, ...]] = PAPER_ORIGINS
+    stated: ClassVar[tuple[str, ...]] = ("optimizer", "batch_norm")
+    published_origins: ClassVar[tuple[str, ...]] = (*PAPER_ORIGINS, *MOCO_V3)
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
     published_costs: ClassVar[tuple[Cost, ...]] = (
         Cost(
@@ -71,11 +79,19 @@ class ImagenetLinear:
     min_lr: float = 0.0
     """Learning rate at the end of the half-cosine."""
     momentum: float = 0.9
-    """LARS momentum, in [0, 1)."""
-    trust: float = 0.001
-    """LARS trust coefficient."""
+    """The optimiser's momentum, in [0, 1)."""
+    trust: float = TRUST
+    """LARS trust coefficient; SGD has none."""
     crop_scale_min: float = 0.08
     """Smallest share of the image's area that a random crop takes, in (0, 1]."""
+    optimizer: Literal["lars", "sgd"] = field(default="lars", metadata={"neutral": "lars"})
+    """What trains the layer; neither decays weights."""
+    batch_norm: bool = field(default=True, metadata={"neutral": True})
+    """Whether the features pass a BatchNorm without affine parameters."""
+    lr_changes: Literal["step", "epoch"] = field(default="step", metadata={"neutral": "step"})
+    """Whether the learning rate is set before every step, or stays for an epoch."""
+    crop_tries: Literal[1, 10] = field(default=1, metadata={"neutral": 1})
+    """Crops drawn until one lies within the image: 10 as torchvision, or 1 that is cut to it."""
 
     def __post_init__(self) -> None:
         require(self, "image_size", ">= 1", self.image_size >= 1)
@@ -87,12 +103,33 @@ class ImagenetLinear:
         require(self, "held_out", "in (0, 1)", 0 < self.held_out < 1)
         require(self, "momentum", "in [0, 1)", 0 <= self.momentum < 1)
         require(self, "trust", "> 0", self.trust > 0)
+        fits = self.optimizer == "lars" or self.trust == TRUST
+        require(self, "trust", f"left at {TRUST} unless optimizer is lars", fits)
         require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)
 
     @classmethod
     def published(cls, arch: str, origin: str) -> Self:
-        """Return the paper's values; an encoder made elsewhere has no published rate, so 16."""
-        return cls() if origin in OWN else cls(lr_factors=FACTORS)
+        """Return the values of the paper that measured such encoders.
+
+        Where none did no rate is published, so 16 are tried.
+        """
+        if origin in MOCO_V3:
+            return cls(
+                warmup_epochs=0,
+                batch_size=1024,
+                lr_per_256=3.0,
+                optimizer="sgd",
+                batch_norm=False,
+                lr_changes="epoch",
+                crop_tries=10,
+            )
+        return cls() if origin in PAPER_ORIGINS else cls(lr_factors=FACTORS)
+
+    def caveat(self, arch: str, origin: str) -> str:
+        """Return that the source has no number for such an encoder of that size, if it has none."""
+        if origin not in MOCO_V3 or arch in MOCO_V3[origin] or arch not in self.published_archs:
+            return ""
+        return f"encoder {arch} of origin {origin}: no published number for it"
 
     @classmethod
     def demo(cls) -> Self:
@@ -109,9 +146,10 @@ class ImagenetLinear:
 
     @classmethod
     def lite(cls, arch: str, origin: str) -> Self:
-        """Return 50 epochs above ViT-B, which the reference code's FINETUNE.md finds sufficient."""
+        """Return 50 epochs above ViT-B, which MAE's FINETUNE.md finds sufficient for its probe."""
         base = cls.published(arch, origin)
-        return dataclasses.replace(base, epochs=50) if arch in PAPER_ARCHS[1:] else base
+        shorter = arch in PAPER_ARCHS[1:] and origin not in MOCO_V3
+        return dataclasses.replace(base, epochs=50) if shorter else base
 
     def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
         """Return the forward passes of all epochs and the test; the layers are added to them."""

@@ -1,7 +1,9 @@
 """Linear probing: layers on frozen features, one for each learning rate, in one pass."""
 
 import copy
+import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mae_bench.core.files import record_facts
 from mae_bench.core.recipe import Context
@@ -19,12 +22,12 @@ from mae_bench.kit.evaluation import predict
 from mae_bench.kit.images import eval_view, normalize, train_view
 from mae_bench.kit.loop import train
 from mae_bench.kit.machine import Machine, start
-from mae_bench.kit.optim import LARS
+from mae_bench.kit.optim import LARS, Group, sgd
 from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.samples import Samples
 from mae_bench.kit.schedule import scaled_lr
 from mae_bench.kit.subsets import held_out
-from mae_bench.kit.training import epoch_training
+from mae_bench.kit.training import Training, epoch_training
 from transfer.classification import classifier, inputs, score
 
 if TYPE_CHECKING:
@@ -55,31 +58,52 @@ def trained_probe(
 ) -> "LinearProbe":
     """Return layers trained on the samples in ctx.out, one for each learning rate."""
     seed_globals(ctx.seed, "init")
-    probe = machine.take(LinearProbe(encoder, len(samples.classes), len(recipe.lr_factors)))
+    layers = LinearProbe(
+        encoder, len(samples.classes), len(recipe.lr_factors), batch_norm=recipe.batch_norm
+    )
+    probe = machine.take(layers)
     probe.keep_apart()
     groups = [
         {"params": list(layer.parameters()), "lr_scale": factor}
         for layer, factor in zip(probe.layers, recipe.lr_factors, strict=True)
     ]
-    optimizer = LARS(groups, momentum=recipe.momentum, trust=recipe.trust)
-    view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=1)
-    views = Views(samples, view, ctx.seed)
-    return train(probe, optimizer, epoch_training(recipe, ctx, views, machine))
+    view = train_view(recipe.image_size, (recipe.crop_scale_min, 1.0), tries=recipe.crop_tries)
+    training = epoch_training(recipe, ctx, Views(samples, view, ctx.seed), machine)
+    if recipe.lr_changes == "epoch":
+        training = held_for_epochs(training)
+    return train(probe, make_optimizer(recipe, groups), training)
+
+
+def make_optimizer(recipe: "ImagenetLinear", groups: list[Group]) -> Optimizer:
+    """Return LARS or SGD with the recipe's momentum, neither with weight decay."""
+    if recipe.optimizer == "sgd":
+        return sgd(groups, recipe.momentum)
+    return LARS(groups, momentum=recipe.momentum, trust=recipe.trust)
+
+
+def held_for_epochs(training: Training) -> Training:
+    """Return the training with the learning rate that each epoch begins with until its end."""
+    lr_at = training.lr_at
+    return dataclasses.replace(training, lr_at=lambda epoch: lr_at(float(math.floor(epoch))))
 
 
 class LinearProbe(nn.Module):
-    """Linear layers, all started alike, on the frozen pooled token after one BatchNorm.
+    """Linear layers, all started alike, on the frozen pooled token, after one BatchNorm if any.
 
     Several layers share features and BatchNorm, and nothing else: each is trained as if alone.
     The paper's batch is divided over many GPUs, so the BatchNorm counts the rows of all ranks.
     """
 
-    def __init__(self, encoder: Encoder, num_classes: int, num_layers: int = 1) -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, num_layers: int = 1, *, batch_norm: bool = True
+    ) -> None:
         super().__init__()
         self.model = classifier(encoder, num_classes, "cls").requires_grad_(False)
         width = encoder.spec.width
-        self.norm = RankBatchNorm(width, affine=False, eps=1e-6)
+        norm = RankBatchNorm(width, affine=False, eps=1e-6) if batch_norm else nn.Identity()
+        self.norm: nn.Module = norm
         layer = nn.Linear(width, num_classes)
+        # Cut off at 2, 200 deviations away: the plain normal that MoCo v3 starts with, too.
         nn.init.trunc_normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(num_layers))

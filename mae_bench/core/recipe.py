@@ -102,6 +102,8 @@ class Recipe(Protocol):
     # `published_schedule`, the ledger's word for a length that has published numbers of its own.
     # `method`, of an objective: the ledger's word for its encoders where it is not the name.
     # `never_without`, origins whose row no table may lack, and `caution`, a clause saying why.
+    # `stated`, fields that sources give different values for: where rows of one column differ in
+    # them, a note says so.
     # `curve`, a Curve of metrics that are drawn as one line instead of each by itself.
 
     @classmethod

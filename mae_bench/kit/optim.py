@@ -17,16 +17,16 @@ def adamw(groups: list[Group], beta2: float) -> Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), fused=True)
 
 
-def sgd(groups: list[Group]) -> Optimizer:
-    """Return SGD with momentum 0.9; whoever trains sets the learning rate.
+def sgd(groups: list[Group], momentum: float = 0.9) -> Optimizer:
+    """Return SGD with momentum; whoever trains sets the learning rate.
 
     The moments start as zeros: torch's fused kernel never writes those of a first step that is left
     out, and reads them in the second. Shards have no fused kernel.
     """
     parameters = [parameter for group in groups for parameter in group["params"]]
     fused = not any(isinstance(parameter, DTensor) for parameter in parameters)
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=fused)
-    for parameter in parameters if fused else ():
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=fused)
+    for parameter in parameters if fused and momentum else ():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 

@@ -24,6 +24,7 @@ from mae_bench.report.markdown import MARK, front_page, front_part, leaderboard_
 from mae_bench.report.notes import DRAWN, EXPLANATION, doubles, doubts, holes, notes
 from mae_bench.report.page.build import page
 from mae_bench.report.per_image import replicates
+from mae_bench.report.protocols import protocols
 from mae_bench.report.published import Reference, published
 from mae_bench.report.rows import (
     columns_of,
@@ -74,6 +75,7 @@ def write_report(
     said = [
         *notes(numbers.board),
         *notes_on_others(numbers.columns, numbers.rows),
+        *protocols(plan),
         *brought.problems,
         *holes(numbers.frame),
         *doubts(numbers.frame, partial(replicates, store.root)),

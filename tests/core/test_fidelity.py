@@ -57,6 +57,47 @@ def test_other_data_an_unpublished_size_and_what_the_run_found_are_named():
     ]
 
 
+@pytest.mark.parametrize(
+    ("arch", "origin", "stamp"),
+    [
+        ("vit_base_patch16", "moco_v3", "paper"),
+        ("vit_large_patch16", "moco_v3", "paper"),
+        ("vit_base_patch16", "byol", "paper"),
+        (
+            "vit_large_patch16",
+            "byol",
+            ["encoder vit_large_patch16 of origin byol: no published number for it"],
+        ),
+        (
+            "vit_small_patch16",
+            "simclr",
+            ["encoder vit_small_patch16: no published values for this size"],
+        ),
+        (
+            "vit_base_patch16",
+            "simsiam",
+            ["encoder of origin simsiam: no published values for it"],
+        ),
+    ],
+)
+def test_a_probe_is_the_papers_for_what_that_paper_probed(arch, origin, stamp):
+    recipe = load("imagenet_linear").published(arch, origin)
+    assert fidelity(recipe, facts(arch, origin, data=PAPER_DATA)) == stamp
+
+
+def test_maes_probe_of_an_encoder_of_moco_v3_deviates_by_name():
+    stamp = fidelity(load("imagenet_linear")(), facts(origin="moco_v3", data=PAPER_DATA))
+    assert stamp == [
+        "warmup_epochs 10, published 0",
+        "batch_size 16384, published 1024",
+        "lr_per_256 0.1, published 3.0",
+        "optimizer lars, published sgd",
+        "batch_norm True, published False",
+        "lr_changes step, published epoch",
+        "crop_tries 1, published 10",
+    ]
+
+
 def test_an_encoder_that_the_papers_did_not_measure_is_named():
     recipe = load("imagenet_finetune").published("vit_base_patch16", "beit")
     expected = ["encoder of origin beit: no published values for it"]

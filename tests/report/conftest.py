@@ -71,7 +71,10 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
 
     def make(rows: tuple[Row, ...], columns: tuple[Column, ...], name: str = "trial") -> Bench:
         suite = Suite(name, rows, columns, SEEDS, DemoData())
-        return Bench(plan(suite, {"imagenet": "data", "coco": "data"}), Store(tmp_path / "runs"))
+        return Bench(
+            plan(suite, dict.fromkeys(("imagenet", "coco", "ade20k"), "data")),
+            Store(tmp_path / "runs"),
+        )
 
     return make
 

@@ -15,11 +15,12 @@ from mae_bench.report.published import published
 from mae_bench.report.twins import with_twins
 from mae_bench.suite.suite import Column, Row, made_row
 
-FINETUNE, LINEAR, FPN, VITDET = (
+FINETUNE, LINEAR, FPN, VITDET, ADE20K = (
     "imagenet_finetune",
     "imagenet_linear",
     "coco_maskrcnn_fpn",
     "coco_vitdet",
+    "ade20k_upernet",
 )
 BASE = {"arch": "vit_base_patch16"}
 
@@ -103,6 +104,12 @@ def test_there_is_no_verdict_where_no_spread_over_seeds_is_known(measured: Any) 
         (row(epochs=800), FINETUNE, 83.3, "open-mmlab/mmpretrain, configs/mae/README.md"),
         (row(norm_pix=False), FINETUNE, 83.3, "He et al. 2021, arXiv 2111.06377, Table 7"),
         (row("random_init"), FPN, 48.9, "Li et al. 2021, arXiv 2111.11429, Section 4.1"),
+        (row("moco_v3"), LINEAR, 76.5, "Chen et al. 2021 (MoCo v3), arXiv 2104.02057, Table 4"),
+        (row("moco_v3"), FINETUNE, 83.2, "He et al. 2021, arXiv 2111.06377, Table 3"),
+        (row("moco_v3"), FPN, 47.9, "He et al. 2021, arXiv 2111.06377, Table 4"),
+        (row("moco_v3"), ADE20K, 47.3, "He et al. 2021, arXiv 2111.06377, Table 5"),
+        (row("simclr"), LINEAR, 73.9, "Chen et al. 2021 (MoCo v3), arXiv 2104.02057, Table 4"),
+        (row("byol"), LINEAR, 73.9, "Chen et al. 2021 (MoCo v3), arXiv 2104.02057, Table 4"),
         (row("supervised"), FPN, 47.9, "He et al. 2021, arXiv 2111.06377, Table 4"),
     ],
 )
@@ -134,10 +141,20 @@ def test_a_shorter_schedule_is_held_against_its_own_number(measured: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "made", [row(epochs=370), row("random_init"), made_row("Ours", "mae", "demo", {})]
+    ("made", "column"),
+    [
+        (row(epochs=370), FINETUNE),
+        (row("random_init"), FINETUNE),
+        (made_row("Ours", "mae", "demo", {}), FINETUNE),
+        (row("moco_v3", epochs=100), LINEAR),
+        (row("moco_v3", freeze_patch_embed=False), LINEAR),
+        (row("moco_v3", arch="vit_small_patch16"), LINEAR),
+        (row("simsiam"), LINEAR),
+        (row("moco_v2"), LINEAR),
+    ],
 )
-def test_no_twin_where_nobody_published_one(measured: Any, made: Row) -> None:
-    one = measured(made, Column(FINETUNE), (50.0, 50.0))
+def test_no_twin_where_nobody_published_one(measured: Any, made: Row, column: str) -> None:
+    one = measured(made, Column(column), (50.0, 50.0))
     assert math.isnan(one["published"]) and math.isnan(one["delta_published"])
     assert (one["published_by"], one["published_note"], one["agreement"]) == ("", "", "")
 

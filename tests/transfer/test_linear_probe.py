@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,28 @@ import torch
 from mae_bench.core.compute import Compute, write_compute
 from mae_bench.core.files import FACTS
 from mae_bench.core.recipe import Context
+from mae_bench.kit.datasets import Views
+from mae_bench.kit.images import train_view
 from mae_bench.kit.machine import start
+from mae_bench.kit.randomness import seed_globals
 from mae_bench.kit.samples import read_samples
+from mae_bench.kit.split import split_batch
 from mae_bench.kit.subsets import held_out, stratified
+from mae_bench.kit.training import epoch_training
 from transfer.classification import inputs
 from transfer.imagenet_linear import FACTORS, ImagenetLinear
 from transfer.linear_probe import LinearProbe, linear_probe, trained_probe
 
 DRIVE = Path(__file__).with_name("drive.py")
 RECIPE = dataclasses.replace(ImagenetLinear.demo(), epochs=3, warmup_epochs=1, batch_size=8)
+PLAIN = dataclasses.replace(
+    ImagenetLinear.published("vit_base_patch16", "moco_v3"),
+    image_size=64,
+    epochs=3,
+    batch_size=8,
+    lr_per_256=10.0,
+)
+"""MoCo v3's probe: SGD on features as they are."""
 
 
 def layers(recipe, ctx, **compute):
@@ -37,13 +51,49 @@ def ctx(tmp_path, write, roots):
     return lambda name: Context(tmp_path / name, 3, roots["imagenet"], write())
 
 
-def test_sixteen_rates_at_once_give_the_weights_of_sixteen_runs(ctx):
-    together = layers(dataclasses.replace(RECIPE, lr_factors=FACTORS), ctx("all"))
-    assert len(together) == 16
-    for number, factor in enumerate(FACTORS):
-        (alone,) = layers(dataclasses.replace(RECIPE, lr_factors=(factor,)), ctx(str(number)))
+@pytest.mark.parametrize(
+    ("recipe", "factors"), [(RECIPE, FACTORS), (PLAIN, (0.1, 1.0, 3.0))], ids=["lars", "sgd"]
+)
+def test_several_rates_at_once_give_the_weights_of_a_run_each(ctx, recipe, factors):
+    together = layers(dataclasses.replace(recipe, lr_factors=factors), ctx("all"))
+    assert len(together) == len(factors)
+    for number, factor in enumerate(factors):
+        (alone,) = layers(dataclasses.replace(recipe, lr_factors=(factor,)), ctx(str(number)))
         torch.testing.assert_close(together[number], alone, rtol=1e-6, atol=1e-6)
     assert (together[0] - together[-1]).abs().max() > 1e-2
+
+
+def test_the_plain_probe_is_softmax_regression_by_momentum_sgd(ctx):
+    """Held against a float64 loop over the same images, whose rate changes from epoch to epoch."""
+    given = ctx("plain")
+    (found,) = layers(PLAIN, given)
+    machine = start(given.out)
+    encoder, samples = inputs(given, PLAIN.image_size, machine)
+    seed_globals(given.seed, "init")
+    probe = LinearProbe(encoder, len(samples.classes), batch_norm=False)
+    weight, bias = (p.detach().double().numpy() for p in probe.layers[0].parameters())
+    views = Views(samples, train_view(PLAIN.image_size, (PLAIN.crop_scale_min, 1.0)), given.seed)
+    fed = epoch_training(PLAIN, given, views, machine)
+    velocity = [np.zeros_like(weight), np.zeros_like(bias)]
+    batches = fed.batches(0, 0, split_batch(PLAIN.batch_size, 0, 1, PLAIN.batch_size))
+    for step, (images, labels) in zip(range(fed.steps), batches, strict=False):
+        features = probe.features(images).double().numpy()
+        scores = np.exp(features @ weight.T + bias)
+        error = scores / scores.sum(axis=1, keepdims=True)
+        error[np.arange(len(labels)), labels.numpy()] -= 1.0
+        gradients = [error.T @ features / len(labels), error.mean(axis=0)]
+        velocity = [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
+        epoch = step // fed.steps_per_epoch
+        lr = 10.0 * 8 / 256 * 0.5 * (1.0 + math.cos(math.pi * epoch / 3))
+        weight, bias = weight - lr * velocity[0], bias - lr * velocity[1]
+    expected = torch.from_numpy(np.concatenate([weight.ravel(), bias]))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_plain_probe_does_not_depend_on_how_the_batch_is_divided(ctx):
+    (whole,) = layers(PLAIN, ctx("whole"))
+    (parts,) = layers(PLAIN, ctx("parts"), micro_batch=2)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_the_batch_norm_sees_the_whole_batch_however_it_is_divided(ctx):
@@ -95,12 +145,14 @@ def test_a_layer_without_a_finite_loss_does_not_touch_the_others(encoder_of):
     assert not probe(images, torch.arange(8)).isfinite()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_rate_that_diverges_does_not_end_the_run(tmp_path, ctx, precision):
+@pytest.mark.parametrize(
+    ("recipe", "precision"), [(RECIPE, "fp32"), (RECIPE, "bf16"), (PLAIN, "fp32")]
+)
+def test_a_rate_that_diverges_does_not_end_the_run(ctx, recipe, precision):
     given = ctx(precision)
     given.out.mkdir()
     write_compute(given.out, Compute(precision=precision))
-    recipe = dataclasses.replace(RECIPE, lr_factors=(1.0, 1e38), held_out=0.25)
+    recipe = dataclasses.replace(recipe, lr_factors=(1.0, 1e38), held_out=0.25)
     assert linear_probe(recipe, given)["top1"] > 0
     facts = json.loads((given.out / FACTS).read_text())
     assert facts["lr"]["chosen"] == facts["lr"]["tried"][0]
@@ -110,6 +162,23 @@ def test_a_rate_that_diverges_does_not_end_the_run(tmp_path, ctx, precision):
 def test_an_encoder_made_elsewhere_gets_sixteen_rates_and_ours_the_papers():
     assert len(ImagenetLinear.published("vit_base_patch16", "foreign").lr_factors) == 16
     assert ImagenetLinear.published("vit_base_patch16", "mae") == ImagenetLinear()
+    assert len(ImagenetLinear.published("vit_base_patch16", "simsiam").lr_factors) == 16
+
+
+@pytest.mark.parametrize("origin", ["moco_v3", "simclr", "byol"])
+def test_what_moco_v3s_authors_probed_gets_their_probe(origin):
+    """facebookresearch/moco-v3: CONFIG.md's command and main_lincls.py's defaults."""
+    recipe = ImagenetLinear.published("vit_base_patch16", origin)
+    assert recipe.lr_per_256 * recipe.batch_size / 256 == 12.0
+    values = ("epochs", "warmup_epochs", "optimizer", "momentum", "batch_norm", "lr_factors")
+    found = tuple(getattr(recipe, name) for name in values)
+    assert found == (90, 0, "sgd", 0.9, False, (1.0,))
+    assert ImagenetLinear.lite("vit_large_patch16", origin).epochs == 90
+
+
+def test_a_trust_coefficient_that_sgd_would_ignore_is_refused():
+    with pytest.raises(ValueError, match=r"trust must be left at 0\.001 unless .*, got 0\.02"):
+        dataclasses.replace(PLAIN, trust=0.02)
 
 
 def test_held_out_images_are_a_share_of_each_class_and_never_trained_on(roots):
