@@ -14,6 +14,7 @@ from mae_bench.commands.options import Place, parse
 from mae_bench.core.files import CLASSIFIER, ENCODER, FACTS, METRICS, last_progress
 from mae_bench.kit.figures import FIGURES, UNDRAWN, shows
 from mae_bench.suite.finding import find_job
+from mae_bench.suite.flaws import flaws_of
 from mae_bench.suite.store import FAILURE, LOG, RESULT
 from mae_bench.suite.stored import StoredJob
 from mae_bench.suite.wording import (
@@ -122,6 +123,8 @@ def lines(job: StoredJob) -> Iterator[str]:
         yield from _entry("fidelity", first)
         for deviation in deviations:
             yield from _entry("", deviation)
+        for flaw in flaws_of(job.result.provenance):
+            yield from _entry("flaw", str(flaw))
     yield ""
     facts = facts_of(job.folder)
     fields = job.content["fields"]

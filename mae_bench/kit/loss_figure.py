@@ -1,4 +1,4 @@
-"""The picture of a training: its loss and the parts of it, and the learning rate below."""
+"""The picture of a training: its loss and the parts of it, spread and learning rate below."""
 
 import json
 import logging
@@ -19,6 +19,8 @@ PARTS = ("#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a6bb0", "#555
 """Colours of the parts of a loss."""
 LOG_ABOVE = 20.0
 """The axis is logarithmic if the curve's highest value is that many times its lowest."""
+SPREAD = "output_std"
+"""Spread of a siamese objective's outputs, 0 where they have collapsed."""
 WINDOW = 0.02
 """Part of the run over which the curve is averaged."""
 
@@ -63,9 +65,9 @@ def read_run(out: Path) -> list[dict[str, Any]]:
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> dict[str, Curve]:
-    """Return "loss", its parts (loss_cls and the like) and "lr", each where it is a number."""
+    """Return "loss", its parts (loss_cls and the like), spread and "lr", where they are numbers."""
     names = {name: None for line in lines for name in line}
-    wanted = [name for name in names if name in ("loss", "lr") or "loss_" in name]
+    wanted = [name for name in names if name in ("loss", "lr", SPREAD) or "loss_" in name]
     found = {}
     for name in wanted:
         points = [(line["step"], float(line[name])) for line in lines if _number(line.get(name))]
@@ -114,29 +116,35 @@ def _draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     found = curves(lines)
     if "loss" not in found:
         raise ValueError("no loss is a finite number")
-    rate = found.pop("lr", None)
-    figure = Figure(figsize=(7.2, 4.2 if rate else 3.4), dpi=150, layout="constrained")
+    spread, rate = found.pop(SPREAD, None), found.pop("lr", None)
+    lower = {"std of\noutputs": spread, "learning\nrate": rate}
+    below = {title: curve for title, curve in lower.items() if curve is not None}
+    figure = Figure(figsize=(7.2, 3.4 + 0.8 * len(below)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    ratios = [4, 1] if rate else [1]
+    ratios = [4 if below else 1, *(1 for _ in below)]
     panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)
     axes = panels[0][0]
     _loss_panel(axes, found)
-    if rate:
-        below = panels[1][0]
-        below.plot(rate.steps, rate.values, color=GREY, linewidth=1.4)
-        below.set_ylabel("learning\nrate", fontsize=8)
-        below.set_ylim(0, max(rate.values) * 1.1 or 1)
-        below.locator_params(axis="y", nbins=2)
-        below.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
-        _quiet(below)
+    for panel, (title, curve) in zip(panels[1:], below.items(), strict=True):
+        _panel_below(panel[0], title, curve)
     panels[-1][0].set_xlabel("step", fontsize=9)
     panels[-1][0].locator_params(axis="x", integer=True)
     panels[-1][0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     last = smoothed(found["loss"], WINDOW * found["loss"].steps[-1]).values[-1]
     axes.set_title(f"Training loss; at the end {last:.4g}", loc="left", fontsize=10)
     parts = f", {len(found) - 1} parts of it" if len(found) > 1 else ""
-    more = " and the learning rate" if rate else ""
+    more = "".join(f" and the {' '.join(title.split())}" for title in below)
     write_plot(path, figure, f"Loss of {found['loss'].steps[-1]} steps of training{parts}{more}")
+
+
+def _panel_below(axes: Any, title: str, curve: Curve) -> None:
+    """Draw a curve from 0 upwards in a low panel."""
+    axes.plot(curve.steps, curve.values, color=GREY, linewidth=1.4)
+    axes.set_ylabel(title, fontsize=8)
+    axes.set_ylim(0, max(curve.values) * 1.1 or 1)
+    axes.locator_params(axis="y", nbins=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+    _quiet(axes)
 
 
 def _loss_panel(axes: Any, found: dict[str, Curve]) -> None:

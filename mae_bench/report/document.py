@@ -99,9 +99,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    """Return what is said of a row beside its numbers."""
+    """Return what is said of a row beside its numbers; `flaws` only where there are any."""
     line = dataclasses.asdict(dataclasses.replace(row, numbers={}))
     del line["numbers"]
+    if not row.flaws:
+        del line["flaws"]
     return line | {"deviations": list(row.deviations)}
 
 

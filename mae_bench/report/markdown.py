@@ -5,6 +5,7 @@ from typing import Any
 
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import EXPLANATION as OF_COSTS
+from mae_bench.report.flawed import flaw_texts
 from mae_bench.report.table import Table, escaped, markdown
 from mae_bench.report.tables import (
     agreement_table,
@@ -43,6 +44,7 @@ def leaderboard_text(document: Document) -> str:
     title = "How alike columns rank the encoders"
     lines += _section(title, agreement_table(document), OF_AGREEMENT)
     lines += _figures(document["figures"])
+    lines += _flaws(document["rows"])
     lines += _deviations(document["rows"])
     lines += _section("Where each number comes from", job_table(document), "")
     lines += [
@@ -105,6 +107,13 @@ def _figures(figures: Sequence[Mapping[str, Any]]) -> list[str]:
         links = "".join(f" ([data]({name}))" for name in data)
         lines += [f"![{caption}]({picture})", "", f"{caption}{links}", ""]
     return ["## Figures", "", *lines] if lines else []
+
+
+def _flaws(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what went wrong in the rows' trainings."""
+    found = [(row["row"], text) for row in rows for text in flaw_texts(row)]
+    lines = [f"- {escaped(f'{row}: {text}')}" for row, text in found]
+    return ["## What went wrong in training", "", *lines, ""] if lines else []
 
 
 def _deviations(rows: Sequence[Mapping[str, Any]]) -> list[str]:

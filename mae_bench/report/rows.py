@@ -10,6 +10,7 @@ import pandas as pd
 from mae_bench.core.fidelity import PAPER
 from mae_bench.core.job import Job
 from mae_bench.report.published import EPOCHS, Kind, Reference, rules
+from mae_bench.suite.flaws import FlawKind
 from mae_bench.suite.plan import Plan
 from mae_bench.suite.store import Store
 
@@ -36,6 +37,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class RowFlaw:
+    """What went wrong in one of a row's trainings, which ended all the same."""
+
+    kind: FlawKind
+    recipe: str
+    seed: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the tables: an encoder of ours, or one that others measured."""
 
@@ -51,6 +62,8 @@ class Row:
     stamp: str = ""
     """paper, deviates, or empty: nothing was run yet, or it was others'."""
     deviations: tuple[str, ...] = ()
+    flaws: tuple[RowFlaw, ...] = ()
+    """Of the trainings behind its numbers."""
     source: str = ""
     location: str = ""
     note: str = ""
@@ -108,7 +121,7 @@ def deviations_of(plan: Plan, store: Store) -> dict[str, list[str] | None]:
     for cell in plan.cells:
         lines: dict[str, None] = {}
         noted = False
-        for job in (one for last in cell.jobs for one in _chain(last)):
+        for job in (one for last in cell.jobs for one in chain(last)):
             result = store.result(job)
             stamp = () if result is None else result.fidelity
             noted = noted or bool(stamp)
@@ -229,7 +242,7 @@ def _schedule(one: Reference) -> str:
     return apart if re.fullmatch(EPOCHS, apart) else ""
 
 
-def _chain(job: Job) -> list[Job]:
+def chain(job: Job) -> list[Job]:
     """Return the job that makes the encoder, those between, and the job."""
     chain = [job]
     while isinstance(chain[0].source, Job):

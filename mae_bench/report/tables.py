@@ -11,6 +11,7 @@ from mae_bench.core.registry import load
 from mae_bench.report.differences import BASELINE_NAMES, SETTLED
 from mae_bench.report.document import Document
 from mae_bench.report.efficiency import efficiency_table
+from mae_bench.report.flawed import kinds_of
 from mae_bench.report.frame import status
 from mae_bench.report.rows import DEVIATES, column_id, order
 from mae_bench.report.table import Cell, Kind, Table, interval, score, signed, three
@@ -196,11 +197,12 @@ def headings(document: Document) -> dict[str, str]:
 
 
 def stamp(row: Line) -> str:
-    """Return whether the row was run as published, or whose numbers it has."""
+    """Return whether the row was run as published and went well, or whose numbers it has."""
     if row["kind"] != "ours":
         return str(row["kind"])
     count = len(row["deviations"])
-    return f"deviates ({count})" if count else str(row["stamp"])
+    text = f"deviates ({count})" if count else str(row["stamp"])
+    return ", ".join(filter(None, [text, *kinds_of(row)]))
 
 
 def cells_of(document: Document) -> dict[tuple[str, str], Line]:
@@ -220,12 +222,13 @@ def _parts(columns: Sequence[Line]) -> dict[str, list[Line]]:
 
 
 def _within(row: Line, columns: Sequence[Line], document: Document) -> Line:
-    """Return the row with what deviates in these columns, its encoder's making included."""
+    """Return the row with what deviates or went wrong in these columns and for its encoder."""
     others = {column["task"] for column in document["columns"]}
     others -= {column["task"] for column in columns}
     found = [text for text in row["deviations"] if text.partition(": ")[0] not in others]
     stamp = PAPER if row["deviations"] and not found else row["stamp"]
-    return {**row, "deviations": found, "stamp": stamp}
+    flaws = [flaw for flaw in row.get("flaws", ()) if flaw["recipe"] not in others]
+    return {**row, "deviations": found, "stamp": stamp, "flaws": flaws}
 
 
 def _told(row: Line) -> tuple[str, str, str]:

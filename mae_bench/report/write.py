@@ -15,6 +15,7 @@ from mae_bench.report.beside import notes_on_others
 from mae_bench.report.document import SCHEMA, Document, Numbers, Words, details, document
 from mae_bench.report.efficiency import efficiency
 from mae_bench.report.figures.build import Shown, figures
+from mae_bench.report.flawed import notes_on_flaws, with_flaws
 from mae_bench.report.frame import job_frame, long_frame
 from mae_bench.report.imported import imported
 from mae_bench.report.kept import FRONT_PAGE, Report
@@ -71,9 +72,11 @@ def write_report(
     numbers = gathered(plan, store, blocked, (*published(), *brought.references))
     others = numbers_of_others(numbers.rows, numbers.columns)
     drawn = figures(Shown(plan, store, numbers.board, others, numbers.efficiency), folder)
+    flawed = notes_on_flaws(numbers.rows)
     made = [(job, result) for job in plan.jobs if (result := store.result(job)) is not None]
     said = [
         *notes(numbers.board),
+        *flawed,
         *notes_on_others(numbers.columns, numbers.rows),
         *protocols(plan),
         *brought.problems,
@@ -89,7 +92,7 @@ def write_report(
     whole = document(words, numbers, details(numbers.jobs, plan, store), drawn.figures)
     paths = [*_files(whole, numbers, folder), *(p for one in drawn.figures for p in one.files)]
     aside = _front_page(folder)
-    below = [*filter(None, [caution]), *mixed(made), *aside]
+    below = [*filter(None, [caution]), *flawed, *mixed(made), *aside]
     lines = [plain(terminal_table(whole)), *map(one_line, below)]
     return Report(tuple(paths), "\n".join(lines))
 
@@ -104,7 +107,7 @@ def gathered(
     frame = long_frame(plan, store, blocked)
     board = leaderboard(frame, partial(replicates, store.root))
     columns = columns_of(frame)
-    ours = own_rows(frame, deviations_of(plan, store))
+    ours = with_flaws(own_rows(frame, deviations_of(plan, store)), plan, store)
     found = [*ours, *rows_of_others(frame, columns, references)]
     rows = [found[place] for place in order((row.kind, row.arch, row.stamp) for row in found)]
     return Numbers(

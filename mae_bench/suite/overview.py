@@ -1,5 +1,6 @@
 """How all jobs of a store or suite stand, at a glance: lines for a terminal, and JSON."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -52,8 +53,8 @@ def overview(
 ) -> list[str]:
     """Return how the jobs stand in lines of at most `width` characters.
 
-    A large suite is a grid with a symbol for each seed, and lines for what is not done; otherwise
-    each job has a line.
+    A large suite is a grid with a symbol for each seed, and lines for what is not done or went
+    wrong; otherwise each job has a line.
     """
     width = max(NARROWEST, width)
     lines = _counts(found, width, symbols)
@@ -62,6 +63,7 @@ def overview(
     else:
         lines += ["", *_grid(plan, found, width, symbols), ""]
         first = [one for state in FIRST for one in found if one.state == state]
+        first += [one for one in found if one.flaws]
         lines += _lines(first, width, symbols)
         lines += _together(found, symbols)
     return [shortened(line, width) for line in lines]
@@ -112,6 +114,7 @@ def _record(one: Standing) -> dict[str, Any]:
         "attempts": one.tried,
         "lost_steps": one.lost_steps,
         "where": dict(one.where) or None,
+        "flaws": [dataclasses.asdict(flaw) for flaw in one.flaws],
     }
 
 
@@ -149,7 +152,7 @@ def _lines(
 
 
 def _about(one: Standing) -> str:
-    """Return why a job stands so, how far it is, what it took and where it runs."""
+    """Return why a job stands so, how far it is, what it took, where it runs, its flaws."""
     far = one.progress
     parts = [f"for {one.reason}" if one.state == "waiting" else one_line(one.reason)]
     if far is not None:
@@ -158,7 +161,7 @@ def _about(one: Standing) -> str:
         parts += [f"{duration(far.left_s)} left"] if far.left_s is not None else []
     parts += [f"attempt {one.tried}"] if one.tried > 1 and one.state != "done" else []
     parts += [f"{one.lost_steps} steps lost"] if one.lost_steps else []
-    parts += [place(one.where)]
+    parts += [place(one.where), *map(str, one.flaws)]
     return ", ".join(part for part in parts if part)
 
 

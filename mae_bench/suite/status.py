@@ -9,9 +9,10 @@ from mae_bench.core.files import METRICS, recent_progress
 from mae_bench.core.job import Job
 from mae_bench.core.recipe import Metric
 from mae_bench.suite.attempts import Attempt, attempts, lost_steps
+from mae_bench.suite.flaws import Flaw, flaws_of
 from mae_bench.suite.launch.queue import QueueEntry
 from mae_bench.suite.plan import Plan
-from mae_bench.suite.store import JobState, Store, state_in
+from mae_bench.suite.store import RESULT, JobState, Store, read_result, state_in
 from mae_bench.suite.stored import StoredJob
 from mae_bench.suite.wording import one_line
 
@@ -83,6 +84,8 @@ class Standing:
     lost_steps: int
     where: Mapping[str, Any]
     """Of a job that runs or is queued: host, pid, started_by; id, where and start in the queue."""
+    flaws: tuple[Flaw, ...] = ()
+    """What went wrong in a training that is done."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _standing(entry: Entry, view: View, source: Standing | None) -> Standing:
         len(tried),
         lost_steps(tried),
         _where(state, tried, queued),
+        _flaws(folder, entry) if state == "done" else (),
     )
 
 
@@ -203,6 +207,12 @@ def _progress(folder: Path, state: StandName) -> Progress | None:
     if state == "running" and "evaluated" not in last and steps > 0 and seconds > 0:
         left = (last["steps"] - last["step"]) * seconds / steps
     return Progress(last["step"], last["steps"], str(last.get("evaluated", "")), left)
+
+
+def _flaws(folder: Path, entry: Entry) -> tuple[Flaw, ...]:
+    """Return what a finished job's result notes of its training."""
+    result = read_result(folder / RESULT, entry.key, entry.metrics)
+    return () if result is None else flaws_of(result.provenance)
 
 
 def _where(state: StandName, tried: list[Attempt], queued: QueueEntry | None) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mae_bench.core.job import Job, Result
 from mae_bench.core.recipe import Metric
+from mae_bench.suite.flaws import flaws_of
 
 
 def job_name(job: Job) -> str:
@@ -13,9 +14,10 @@ def job_name(job: Job) -> str:
 
 
 def result_text(job: Job, result: Result) -> str:
-    """Return the metrics with units, and the time."""
+    """Return the metrics with units, the time, and what went wrong on the way."""
     parts = [f"{title} {value}" for title, value in metric_texts(job.recipe.metrics, result)]
-    return ", ".join([*parts, f"in {duration(result.seconds)}"])
+    flaws = map(str, flaws_of(result.provenance))
+    return "; ".join([", ".join([*parts, f"in {duration(result.seconds)}"]), *flaws])
 
 
 def metric_texts(metrics: Sequence[Metric], result: Result) -> list[tuple[str, str]]:
@@ -57,6 +59,7 @@ def training_text(line: dict[str, Any]) -> str:
     texts = {
         "epoch": "epoch {:.2f}",
         "loss": "loss {:.4f}",
+        "output_std": "output std {:.3f}",
         "lr": "lr {:.2e}",
         "images_per_s": "{:.0f} img/s",
         "mfu": "MFU {:.1%}",

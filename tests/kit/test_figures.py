@@ -76,7 +76,7 @@ def test_of_steps_done_twice_the_later_ones_count(tmp_path):
 
 def test_curves_are_the_loss_its_parts_and_the_rate_where_they_are_numbers():
     lines = [
-        step(1, 3.0, lr=0.1, loss_cls=1.0, acc=5.0, **{"decode.loss_ce": 2.0}),
+        step(1, 3.0, lr=0.1, loss_cls=1.0, acc=5.0, output_std=0.9, **{"decode.loss_ce": 2.0}),
         step(2, float("nan"), lr=0.2, loss_cls=None),
         step(3, 1.0, lr=0.3, loss_cls=0.5, epoch=1.0),
     ]
@@ -85,6 +85,7 @@ def test_curves_are_the_loss_its_parts_and_the_rate_where_they_are_numbers():
         "lr": Curve([1, 2, 3], [0.1, 0.2, 0.3]),
         "loss_cls": Curve([1, 3], [1.0, 0.5]),
         "decode.loss_ce": Curve([1], [2.0]),
+        "output_std": Curve([1], [0.9]),
     }
 
 
@@ -103,6 +104,7 @@ def test_the_loss_figure_is_drawn_from_any_run_and_always_the_same(tmp_path):
         "long": [step(n, 100.0 / n, lr=1.0 / n, **parts) for n in range(1, 400)],
         "one": [step(1, 2.0)],
         "zero": [step(n, 0.0, lr=0.0) for n in (1, 2)],
+        "spread": [step(n, -1.0, lr=0.1, output_std=1.0 / n) for n in (1, 2)],
     }.items():
         kept = []
         for again in "ab":
@@ -116,6 +118,9 @@ def test_the_loss_figure_is_drawn_from_any_run_and_always_the_same(tmp_path):
         assert "Loss of" in shows(out / "figures" / "loss.png")
     assert shows(tmp_path / "longa" / "figures" / "loss.png") == (
         "Loss of 399 steps of training, 2 parts of it and the learning rate"
+    )
+    assert shows(tmp_path / "spreada" / "figures" / "loss.png") == (
+        "Loss of 2 steps of training and the std of outputs and the learning rate"
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from mae_bench.report.flawed import flaw_texts, kinds_of
 from mae_bench.report.page.cells import number_cell, source_of
 from mae_bench.report.page.markup import Html, element, joined
 from mae_bench.report.page.words import (
@@ -170,6 +171,7 @@ def _line(board: Board, row: Line, place: int) -> Html:
         cells.append(number_cell(cell, column, f"c{index} n"))
     cells += [_fact(row, fact, len(board.columns) + i) for i, fact in enumerate(FACTS)]
     words = [row["row"], row["arch"], row["origin"], source_of(row), KINDS[row["kind"]], *tasks]
+    words += kinds_of(row)
     return element(
         "tr",
         _name(row, place),
@@ -188,9 +190,24 @@ def _name(row: Line, place: int) -> Html:
     source = row["location"] or row["source"]
     about = joined([f"{KINDS[row['kind']].lower()}, {source}"])
     if row["kind"] == "ours":
-        about = joined([row["origin"], STAMP_SIGNS.get(row["stamp"], "")], " · ")
+        signs = [STAMP_SIGNS.get(row["stamp"], ""), *_flaw_signs(row)]
+        about = joined([row["origin"], *signs], " · ")
     under = element("small", about)
     return element("th", link, under, scope="row", class_="first", data_v=row["row"])
+
+
+def _flaw_signs(row: Line) -> list[Html]:
+    """Return a badge for each kind of flaw, which says what it is to who points at it."""
+    texts = flaw_texts(row)
+    return [
+        element(
+            "span",
+            kind,
+            class_="stamp deviates",
+            title="; ".join(text for text in texts if text.startswith(kind)),
+        )
+        for kind in kinds_of(row)
+    ]
 
 
 def _fact(row: Line, fact: Fact, place: int) -> Html:

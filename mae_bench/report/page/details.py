@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mae_bench.report.flawed import flaw_texts
 from mae_bench.report.frame import status
 from mae_bench.report.page.board import KINDS, STAMPS, Board, row_id
 from mae_bench.report.page.cells import source_of
@@ -62,7 +63,7 @@ def _section(name: str, label: str, parts: Iterable[Html]) -> Html:
 
 
 def _of_row(board: Board, row: Line, jobs: list[Line]) -> Iterator[Html]:
-    """Yield facts, deviations, numbers and jobs of a row."""
+    """Yield facts, flaws, deviations, numbers and jobs of a row."""
     yield facts_list(
         {
             "Kind": KINDS[row["kind"]],
@@ -76,6 +77,9 @@ def _of_row(board: Board, row: Line, jobs: list[Line]) -> Iterator[Html]:
             "Source": source_of(row),
         }
     )
+    flaws = flaw_texts(row)
+    if flaws:
+        yield joined([element("h4", "What went wrong in training"), _list(flaws)])
     if row["deviations"]:
         ways = plural(len(row["deviations"]), "deviation")
         yield _folded(f"{ways} from the published recipes", _list(row["deviations"]))
