@@ -2,6 +2,7 @@
 
 import csv
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -13,6 +14,8 @@ from mae_bench.core.registry import OBJECTIVES, load
 from mae_bench.suite.suite import read_suite
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+FILL = ROOT / "docs" / "readme_table.py"
 TEXT = (ROOT / "docs" / "objectives.md").read_text()
 SIAMESE = ("moco_v3", "simsiam", "simclr", "byol", "moco_v2")
 
@@ -74,3 +77,31 @@ def test_the_suite_of_the_page_is_read(tmp_path):
     rows = read_suite(path).rows
     assert [row.recipe.stop_gradient for row in rows] == [True, False]
     assert tomllib.loads(text)["name"] == "stop-gradient"
+
+
+def test_the_readme_has_the_table_of_the_results_as_they_are():
+    fill = runpy.run_path(str(FILL))
+    assert fill["filled"](README, fill["RESULTS"]) == README
+
+
+def test_the_readmes_table_has_means_and_what_is_best(tmp_path):
+    fill, path = runpy.run_path(str(FILL)), tmp_path / "leaderboard.csv"
+    path.write_text(
+        "row,title,unit,digits,mean,sd,best\n"
+        "MAE,linear top-1,%,1,35.703125,1.2153,False\n"
+        "MAE,k-NN,%,1,20.25,,True\n"
+        "BYOL,linear top-1,%,1,40.06,0.5,True\n"
+        "BYOL,k-NN,%,1,,,False\n"
+    )
+    text = f"before\n{fill['BEGIN']}old\n{fill['END']}after\n"
+    assert fill["filled"](text, path) == (
+        f"before\n{fill['BEGIN']}\n"
+        "| encoder | linear top-1 (%) | k-NN (%) |\n"
+        "| --- | ---: | ---: |\n"
+        "| MAE | 35.7 ± 1.2 | **20.2** |\n"
+        "| BYOL | **40.1 ± 0.5** |  |\n"
+        f"\n{fill['END']}after\n"
+    )
+    assert fill["filled"](text, tmp_path / "none") == (
+        f"before\n{fill['BEGIN']}{fill['END']}after\n"
+    )
