@@ -12,7 +12,7 @@ BROWSER_TESTS = tests/report/test_page_browser.py
 SLURM = munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins \
   slurmdbd slurm-wlm-mysql-plugin mariadb-server
 
-.PHONY: help demo test test-slurm test-browser lint unit benchmarks venv lock clean-venv
+.PHONY: help demo test test-slurm test-browser lint unit benchmarks readme venv lock clean-venv
 
 help:
 	@echo "make demo   install into .venv and run the demo suite to its leaderboard"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint   the checks without the tests"
 	@echo "make unit   the tests without the checks"
 	@echo "make benchmarks  the speed figures that this machine can give"
+	@echo "make readme  put the table of results/demo-ssl into the README"
 	@echo "make venv   only install"
 	@echo "make lock   pin the newest versions again (needs uv)"
 
@@ -56,6 +57,9 @@ test-browser: $(STAMP)
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/all.py
+
+readme: $(STAMP)
+	$(BIN)/python docs/readme_table.py
 
 venv: $(STAMP)
 

@@ -140,9 +140,6 @@ class MAEObjective(VisionTransformer):
         """Return the FLOPs of forward and backward pass for one image, a multiply-add being two."""
         return self.recipe.training_flops
 
-    def after_step(self, progress: float) -> None:
-        """Do nothing: no weights follow others in MAE."""
-
     @torch.no_grad()
     def finish(self, data: Path, out: Path) -> dict[str, float]:
         """Return the loss on the validation images under fixed masks; leave reconstructions."""
