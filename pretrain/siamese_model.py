@@ -167,13 +167,16 @@ class Siamese(nn.Module):
         self.patch_gradient = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def signs(self) -> dict[str, float]:
-        """Return how far the outputs are from collapse, and the patch embedding's gradient."""
+        """Return how far the outputs are from collapse, and the patch embedding's gradient.
+
+        What is not finite is left out, as the step was.
+        """
         found = {}
-        if self.outputs is not None:
+        if self.outputs is not None and self.outputs.isfinite().all():
             outputs = self.outputs.float()
             found["output_std"] = output_std(outputs)
             found["effective_rank"] = effective_rank(outputs)
-        if self.patch_gradient is not None:
+        if self.patch_gradient is not None and self.patch_gradient.isfinite():
             found["patch_embed_gradient"] = float(self.patch_gradient)
         return found
 
