@@ -113,5 +113,5 @@ class SiameseRecipe(PretrainRecipe):
             flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * encoder),
             trained=branch + predictor,
             frozen=branch if followed else 0,
-            left_bytes=2.0 * FLOAT_BYTES * branch,
+            left_bytes=float(FLOAT_BYTES * encoder_parameters(arch, self.image_size)),
         )

@@ -37,9 +37,12 @@ def references(words: list[str]) -> int:
         print(f"removed {options.remove}; the next report is without its numbers")
         return OK
     if options.file is not None:
+        is_new = not store.exists()
         kept = keep(options.file, store)
         numbers = "1 number" if len(kept) == 1 else f"{len(kept)} numbers"
         print(f"{numbers} of {options.file} will stand in every later report of {store}")
+        if is_new:
+            print(f"there was no store {store}, so it was made; --store DIR names another")
         for doubt in map(_doubt, kept):
             if doubt:
                 print(one_line(doubt), file=sys.stderr)

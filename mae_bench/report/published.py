@@ -151,6 +151,12 @@ def _ledger(text: str) -> tuple[Reference, ...]:
 def _check_header(names: Iterable[str], name: str) -> None:
     """Raise ValueError for a column that is unknown, missing or there twice."""
     header = list(names)
+    for sign, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and sign in header[0]:
+            raise ValueError(
+                f"{name}, line 1: cells are parted by {called}, but must be by commas; save it "
+                "again as CSV with commas, and texts that hold one in quotes"
+            )
     for one in header:
         if one not in COLUMNS:
             raise ValueError(f"{name}, line 1: {unknown('column', one, COLUMNS)}")

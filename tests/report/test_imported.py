@@ -114,7 +114,11 @@ def test_the_command_brings_in_lists_and_removes(
     assert run(*store) == 0
     assert "no imported numbers" in capsys.readouterr().out
     assert run(str(file), *store) == 0
-    assert capsys.readouterr().out.startswith("1 number of ")
+    first = capsys.readouterr().out.splitlines()
+    made = f"there was no store {store[1]}, so it was made; --store DIR names another"
+    assert first[0].startswith("1 number of ") and first[1:] == [made]
+    assert run(str(file), *store) == 0
+    assert made not in capsys.readouterr().out
     assert run(*store) == 0
     assert capsys.readouterr().out == (
         "last-year: Sup vit_demo_patch8: imagenet-linear@image size 64 top1 71.5 % (our own page)\n"

@@ -161,6 +161,8 @@ def test_a_wrong_cell_is_named_with_line_column_and_value(
     [
         (HEAD.replace("value", "valu"), r"mine\.csv, line 1: unknown column 'valu'; did you mean"),
         (HEAD.removesuffix(",source"), r"line 1: no column source; the header must have method,"),
+        (HEAD.replace(",", ";"), r"mine\.csv, line 1: cells are parted by semicolons, but must be"),
+        (HEAD.replace(",", "\t"), r"line 1: cells are parted by tabs, but must be by commas"),
         (HEAD + ",value", r"line 1: column value is there twice"),
     ],
 )
