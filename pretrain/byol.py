@@ -21,22 +21,25 @@ class BYOL(SiameseRecipe):
     """BYOL, Grill et al. 2020 (arXiv 2006.07733), on a ViT as Chen et al. 2021 train it.
 
     Each view's prediction is drawn to the momentum encoder's projection of the other; there are no
-    negatives. Defaults are the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057).
+    negatives. Defaults are the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057), with
+    the rate and the decay of its Fig. 6 and BYOL's own momentum for 300 epochs.
     """
 
     name: ClassVar[str] = "byol"
     resources: ClassVar[Resources] = Resources(gpus=64, hours=48.0, demo_seconds=200.0)
-    published_archs: ClassVar[tuple[str, ...]] = ("vit_small_patch16", *PAPER_ARCHS[:2])
+    published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS[:1]
 
     epochs: int = 300
     warmup_epochs: int = 40
-    lr_per_256: float = 1.5e-4
-    weight_decay: float = 0.1
+    lr_per_256: float = 1e-4
+    weight_decay: float = 0.03
     freeze_patch_embed: bool = True
     momentum: float = 0.99
     """Share of its own weights that the momentum encoder keeps in a step, at the start."""
     momentum_schedule: Literal["constant", "cosine"] = "cosine"
     """Whether the momentum stays or rises to 1 by a half-cosine."""
+    predictor: bool = True
+    """Whether a predictor stands behind the projector; without one the outputs collapse."""
     hidden_width: int = 4096
     """Width of the hidden layers of projector and predictor."""
     output_width: int = 256
@@ -61,16 +64,25 @@ class BYOL(SiameseRecipe):
             output_width=64,
         )
 
+    @classmethod
+    def lite(cls, arch: str, origin: str) -> Self:
+        """Return the 100 epochs of MoCo v3's Fig. 6."""
+        return dataclasses.replace(cls.published(arch, origin), epochs=100)
+
     def objective(self, data: Path) -> "Siamese":
-        """Return the networks: BatchNorm within the heads, none at their ends (sec. 3.2)."""
+        """Return the networks: BatchNorm within the heads, none at their ends (sec. 3.2).
+
+        Three layers project, where BYOL's ResNet has two (MoCo v3, sec. 5 and app. A).
+        """
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
         width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
+        predictor = mlp((out, hidden, out), "hidden", "unbiased") if self.predictor else None
         return Siamese(
             self,
-            projector=mlp((width, hidden, out), norm="hidden"),
-            predictor=mlp((out, hidden, out), norm="hidden"),
+            projector=mlp((width, hidden, hidden, out), "hidden", "unbiased"),
+            predictor=predictor,
             momentum=(self.momentum, self.momentum_schedule),
         )
 
@@ -78,9 +90,8 @@ class BYOL(SiameseRecipe):
         """Return 2 - 2 x cosine of prediction and target, of both directions (eq. 2)."""
         from torch.nn.functional import cosine_similarity
 
-        assert net.predictor is not None
         assert net.momentum is not None
-        guess1, guess2 = net.predictor(net.project(first)), net.predictor(net.project(second))
+        guess1, guess2 = net.predict(net.project(first)), net.predict(net.project(second))
         target1, target2 = net.momentum(first), net.momentum(second)
         forth, back = cosine_similarity(guess1, target2), cosine_similarity(guess2, target1)
         return 4 - 2 * (forth.mean() + back.mean())
@@ -88,7 +99,8 @@ class BYOL(SiameseRecipe):
     def head_parameters(self, width: int) -> tuple[int, int]:
         """Return the weights of projector and predictor on an encoder of that width."""
         hidden, out = self.hidden_width, self.output_width
-        return mlp_parameters((width, hidden, out)), mlp_parameters((out, hidden, out))
+        predictor = mlp_parameters((out, hidden, out)) if self.predictor else 0
+        return mlp_parameters((width, hidden, hidden, out)), predictor
 
     def passes(self) -> tuple[int, int]:
         """Return the forward passes for an image: of trained and of following networks."""

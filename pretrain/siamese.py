@@ -6,6 +6,7 @@ take the whole batch at once and compute an encoder's pass again for its gradien
 micro-batch: the result does not depend on how the batch is divided.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -36,6 +37,7 @@ class SiameseRecipe(PretrainRecipe):
     )
     published_origins: ClassVar[tuple[str, ...]] = ()
 
+    arch: str = "vit_base_patch16"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """SGD has momentum 0.9; `beta2` is AdamW's."""
     beta2: float = 0.999
@@ -59,6 +61,11 @@ class SiameseRecipe(PretrainRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        allowed = ">= 2, since a loss or a BatchNorm compares images"
+        require(self, "batch_size", allowed, self.batch_size >= 2)
+        for field in dataclasses.fields(self):
+            if field.name.endswith("_width"):
+                require(self, field.name, ">= 1", getattr(self, field.name) >= 1)
         require(self, "crop_scale_min", "in (0, 1]", 0 < self.crop_scale_min <= 1)
         fits = all(value >= 0 for value in self.jitter) and self.jitter[3] <= 0.5
         require(self, "jitter", ">= 0, hue <= 0.5", fits)
@@ -106,12 +113,12 @@ class SiameseRecipe(PretrainRecipe):
         """Return the work of all epochs and of the look at the outputs."""
         trained, followed = self.passes()
         projector, predictor = self.head_parameters(arch.width)
-        encoder = encoder_multiply_adds(arch, self.image_size)
-        image = trained * 3 * (encoder + projector + predictor) + followed * (encoder + projector)
-        branch = encoder_parameters(arch, self.image_size) + projector
+        forward = encoder_multiply_adds(arch, self.image_size)
+        image = trained * 3 * (forward + projector + predictor) + followed * (forward + projector)
+        encoder = encoder_parameters(arch, self.image_size)
         return Work(
-            flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * encoder),
-            trained=branch + predictor,
-            frozen=branch if followed else 0,
-            left_bytes=float(FLOAT_BYTES * encoder_parameters(arch, self.image_size)),
+            flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * forward),
+            trained=encoder + projector + predictor,
+            frozen=encoder + projector if followed else 0,
+            left_bytes=float(FLOAT_BYTES * encoder),
         )

@@ -128,6 +128,10 @@ class Siamese(nn.Module):
         self.outputs = projected.detach()[:MOST_WATCHED]
         return projected
 
+    def predict(self, projected: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """Return the predictor's outputs; without one the projections themselves."""
+        return projected if self.predictor is None else self.predictor(projected)
+
     @property
     def chunk(self) -> int:
         """Images of a view whose activations are kept at a time; 0 for all."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class SimSiam(SiameseRecipe):
     """SimSiam, Chen and He 2020 (arXiv 2011.10566), sec. 3 and 4, with MoCo v2's views.
 
-    Defaults are those of ResNet-50: nobody published values for a Vision Transformer.
+    Defaults are those of ResNet-50: nobody published values for a Vision Transformer. The rate
+    falls at every step, where the authors' code lowers it once an epoch.
     """
 
     name: ClassVar[str] = "simsiam"
@@ -38,6 +39,11 @@ class SimSiam(SiameseRecipe):
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
     blur_probability: tuple[float, float] = (0.5, 0.5)
     solarize_probability: tuple[float, float] = (0.0, 0.0)
+    predictor: bool = True
+    """Whether a predictor stands behind the projector; without one outputs collapse (Table 1)."""
+    head_norm: Literal["none", "hidden", "all"] = "all"
+    """Layers of the projector that BatchNorm follows (Table 3 a, b, c); with none there is none in
+    the predictor either, else one follows its hidden layer."""
     output_width: int = 2048
     """Width of the projector's layers, and of what is compared."""
     predictor_width: int = 512
@@ -67,20 +73,20 @@ class SimSiam(SiameseRecipe):
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        out = self.output_width
+        out, norm = self.output_width, "none" if self.head_norm == "none" else "hidden"
+        predictor = mlp((out, self.predictor_width, out), norm) if self.predictor else None
         return Siamese(
             self,
-            projector=mlp((ARCHS[self.arch].width, out, out, out), norm="all"),
-            predictor=mlp((out, self.predictor_width, out), norm="hidden"),
+            projector=mlp((ARCHS[self.arch].width, out, out, out), self.head_norm),
+            predictor=predictor,
         )
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return minus the mean cosine of predictions and projections (eq. 2 and 4)."""
         from torch.nn.functional import cosine_similarity
 
-        assert net.predictor is not None
         output1, output2 = net.project(first), net.project(second)
-        forth, back = net.predictor(output1), net.predictor(output2)
+        forth, back = net.predict(output1), net.predict(output2)
         if self.stop_gradient:
             output1, output2 = output1.detach(), output2.detach()
         forth, back = cosine_similarity(forth, output2), cosine_similarity(back, output1)
@@ -93,6 +99,5 @@ class SimSiam(SiameseRecipe):
     def head_parameters(self, width: int) -> tuple[int, int]:
         """Return the weights of projector and predictor on an encoder of that width."""
         out = self.output_width
-        return mlp_parameters((width, out, out, out)), mlp_parameters(
-            (out, self.predictor_width, out)
-        )
+        predictor = mlp_parameters((out, self.predictor_width, out)) if self.predictor else 0
+        return mlp_parameters((width, out, out, out)), predictor

@@ -35,7 +35,7 @@ class CompareOptions:
     rows: tyro.conf.Positional[tuple[str, str]]
     """Labels of two rows, or without --suite the keys of two jobs of the store."""
     suite: str = ""
-    """A preset (demo, smoke, full) or a TOML file; without one, all results of the store."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file; without one, all in the store."""
     tier: str = FULL
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     task: tuple[str, ...] = ()

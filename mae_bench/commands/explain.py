@@ -24,7 +24,7 @@ class ExplainOptions:
     """A job's folder; its key or the beginning of it; or words of its row, recipe and state that
     only one job has, such as: MAE coco_vitdet."""
     suite: str = ""
-    """A preset (demo, smoke, full) or a TOML file: jobs that it plans are looked at too."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file: its jobs are looked at too."""
     tier: str = FULL
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     place: Place = field(default_factory=Place)

@@ -21,7 +21,7 @@ class MissingOptions:
     """Which suite's cells to look at."""
 
     suite: str
-    """A preset (demo, smoke, full) or a TOML file."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file."""
     tier: str = FULL
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     filters: Filters = field(default_factory=Filters)

@@ -50,7 +50,7 @@ class PlanOptions:
     """Which suite, and what its hours shall be for."""
 
     suite: str
-    """A preset (demo, smoke, full) or a TOML file."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     filters: Filters = field(default_factory=Filters)

@@ -36,7 +36,7 @@ class RunOptions:
     """Which suite to run, and where."""
 
     suite: str
-    """A preset (demo, smoke, full) or a TOML file."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     filters: Filters = field(default_factory=Filters)
@@ -62,7 +62,7 @@ class ReportOptions:
     """Which suite's tables to write."""
 
     suite: str
-    """A preset (demo, smoke, full) or a TOML file."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file."""
     tier: str = "full"
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     results: Path = Path("results")

@@ -47,7 +47,7 @@ class StatusOptions:
     """Which jobs to look at, and how often."""
 
     suite: str = ""
-    """A preset (demo, smoke, full) or a TOML file; without one, all jobs of the store."""
+    """A preset (demo, demo-ssl, smoke, full) or a TOML file; without one, all jobs of the store."""
     tier: str = FULL
     """full, or lite: the published short schedules; or a tier of the suite's own."""
     watch: Annotated[bool, Flag] = False

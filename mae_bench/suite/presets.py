@@ -1,4 +1,4 @@
-"""The suites that have a name: demo, smoke and full."""
+"""The suites that have a name: demo, demo-ssl, smoke and full."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,14 @@ from mae_bench.suite.tiers import at_tier
 
 CLASSIFICATION = ("imagenet_finetune", "imagenet_linear")
 DENSE = ("coco_vitdet", "ade20k_upernet")
+SIAMESE = {
+    "MoCo v3": "moco_v3",
+    "SimSiam": "simsiam",
+    "SimCLR": "simclr",
+    "BYOL": "byol",
+    "MoCo v2": "moco_v2",
+}
+"""Row -> objective."""
 SMOKE_ENCODER: dict[str, Scalar] = {"arch": "vit_smoke_patch8"}
 SMOKE_FIELDS: dict[str, dict[str, Scalar]] = {
     "imagenet_finetune": {"epochs": 2, "batch_size": 32},
@@ -33,6 +41,19 @@ def demo() -> Suite:
             *(Column(task, "demo") for task in CLASSIFICATION),
             *(Column(task, "demo", seeds=(0,)) for task in DENSE),
         ),
+        seeds=(0, 1),
+        demo_data=DemoData(),
+    )
+
+
+def demo_ssl() -> Suite:
+    """Return every objective on both classification tasks; what the demo has too are its jobs."""
+    mae, *others = demo().rows
+    siamese = (made_row(label, name, "demo", {}) for label, name in SIAMESE.items())
+    return Suite(
+        name="demo-ssl",
+        rows=(mae, *siamese, *others),
+        columns=tuple(Column(task, "demo") for task in CLASSIFICATION),
         seeds=(0, 1),
         demo_data=DemoData(),
     )
@@ -113,4 +134,9 @@ def named_suite(name: str, store: Path, tier: str = FULL) -> Suite:
     raise ValueError(unknown("suite", name, PRESETS) + " (or pass a .toml file)")
 
 
-PRESETS: dict[str, Callable[[], Suite]] = {"demo": demo, "smoke": smoke, "full": full}
+PRESETS: dict[str, Callable[[], Suite]] = {
+    "demo": demo,
+    "demo-ssl": demo_ssl,
+    "smoke": smoke,
+    "full": full,
+}

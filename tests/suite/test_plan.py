@@ -3,7 +3,7 @@ from pathlib import Path
 
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.suite.plan import plan
-from mae_bench.suite.presets import demo, full
+from mae_bench.suite.presets import demo, demo_ssl, full
 from mae_bench.suite.store import Store
 from mae_bench.suite.suite import Column, Row, Suite, made_row
 from pretrain.mae import MAE
@@ -147,3 +147,21 @@ def test_the_store_hands_on_the_classifier_to_what_comes_after_and_else_the_enco
     tuned = after.source
     assert store.encoder(tuned) == store.dir(tuned.source) / "encoder.safetensors"
     assert store.encoder(tuned.source) is None
+
+
+def test_the_demo_of_all_objectives_shares_the_jobs_of_the_demo():
+    suite = demo_ssl()
+    labels = ["MAE", "MoCo v3", "SimSiam", "SimCLR", "BYOL", "MoCo v2", "Supervised", "Random init"]
+    assert [row.label for row in suite.rows] == labels
+    assert [column.task for column in suite.columns] == ["imagenet_finetune", "imagenet_linear"]
+    shared = {
+        job.key
+        for cell in plan(demo(), {}).cells
+        if cell.task in ("imagenet_finetune", "imagenet_linear")
+        for job in cell.jobs
+    }
+    jobs = plan(suite, {}).jobs
+    assert shared < {job.key for job in jobs}
+    made = [job for job in jobs if job.source is None and job.row in labels[1:6]]
+    assert [job.row for job in made] == labels[1:6]
+    assert {job.seed for job in jobs} == {0, 1}
