@@ -21,7 +21,9 @@ class SimCLR(SiameseRecipe):
     """SimCLR, Chen et al. 2020 (arXiv 2002.05709), on a ViT as Chen et al. 2021 train it.
 
     Each view is told from all other views of the batch by the other view of its image. Defaults are
-    the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057).
+    the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057), views included, since that is
+    the published number on a ViT; SimCLR's own have jitter 0.8, 0.8, 0.8, 0.2, blur with
+    probability 0.5 in both views and no solarisation, for a ResNet-50.
     """
 
     name: ClassVar[str] = "simclr"
