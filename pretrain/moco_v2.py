@@ -22,9 +22,10 @@ class MoCoV2(SiameseRecipe):
 
     Each first view is told by the momentum encoder's projection of the second from the newest
     65,536 such projections. Batches are not shuffled over ranks, since neither a ViT nor this head
-    has BatchNorm to leak through. Defaults are those of ResNet-50: nobody published values for a
-    Vision Transformer. The rate falls at every step, where the authors' code lowers it once an
-    epoch. Their 200 epochs took 53 h on 8 V100 (facebookresearch/moco, README).
+    has BatchNorm to leak through. The views are those of its code: crops from 0.2, stronger jitter
+    of saturation, half of them blurred, none solarised. Defaults are those of ResNet-50: nobody
+    published values for a Vision Transformer. The rate falls at every step, where the authors' code
+    lowers it once an epoch. Their 200 epochs took 53 h on 8 V100 (facebookresearch/moco, README).
     """
 
     name: ClassVar[str] = "moco_v2"

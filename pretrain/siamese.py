@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 class SiameseRecipe(PretrainRecipe):
     """Fields of an objective on two views; subclasses give defaults, `objective` and `loss`.
 
-    The views are those of BYOL (Grill et al. 2020, arXiv 2006.07733, Table 6) as MoCo v3 has them.
+    The default views are those of BYOL (Grill et al. 2020, arXiv 2006.07733, Table 6), as MoCo v3
+    and its runs of other objectives have them: a random crop resized bicubically and flipped with
+    probability 0.5 in the loader; then, on the device, jitter in a random order of its four
+    changes, grey, blur and solarisation from level 128 on, each as kit/colour.py says.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -56,6 +59,9 @@ class SiameseRecipe(PretrainRecipe):
     """Share of the views that are made grey, in [0, 1]."""
     blur_probability: tuple[float, float] = (1.0, 0.1)
     """Share of the first and of the second views that are blurred, in [0, 1]."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Lowest and highest deviation of the blur, in pixels of a 224-pixel image; images of
+    another size are blurred in proportion."""
     solarize_probability: tuple[float, float] = (0.0, 0.2)
     """Share of the first and of the second views that are solarised, in [0, 1]."""
 
@@ -74,6 +80,8 @@ class SiameseRecipe(PretrainRecipe):
         for name in ("blur_probability", "solarize_probability"):
             fits = all(0 <= value <= 1 for value in getattr(self, name))
             require(self, name, "in [0, 1]", fits)
+        fits = 0 < self.blur_sigma[0] <= self.blur_sigma[1]
+        require(self, "blur_sigma", "> 0, the lowest first", fits)
 
     @property
     def method(self) -> str:

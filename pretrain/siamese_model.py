@@ -13,6 +13,7 @@ from mae_bench.core.files import record_facts
 from mae_bench.kit.colour import DRAWS, Colours, recolour
 from mae_bench.kit.contrast import Queue
 from mae_bench.kit.datasets import Views, eval_batches
+from mae_bench.kit.figures import drawing
 from mae_bench.kit.images import View, crops_view, eval_view, normalize
 from mae_bench.kit.momentum import MomentumSchedule, follow, follower, momentum_at
 from mae_bench.kit.optim import Group
@@ -20,6 +21,7 @@ from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import EncoderSpec, named_spec
 from mae_bench.kit.spread import collapse, effective_rank, output_std
 from mae_bench.kit.vit import VisionTransformer, init_weights
+from pretrain.view_figure import save_views
 
 if TYPE_CHECKING:
     from pretrain.siamese import SiameseRecipe
@@ -106,10 +108,18 @@ class Siamese(nn.Module):
         noise: Float[Tensor, "batch 2 draws"],
     ) -> Float[Tensor, ""]:
         """Return the recipe's loss on the two views of each image."""
+        return self.recipe.loss(self, *self.coloured(crops, noise))
+
+    def coloured(
+        self,
+        crops: UInt8[Tensor, "batch 2 3 side side"],
+        noise: Float[Tensor, "batch 2 draws"],
+    ) -> tuple[UInt8[Tensor, "batch 3 side side"], UInt8[Tensor, "batch 3 side side"]]:
+        """Return the two views as the network sees them."""
         first, second = (
             recolour(crops[:, index], noise[:, index], self.colours(index)) for index in (0, 1)
         )
-        return self.recipe.loss(self, first, second)
+        return first, second
 
     def colours(self, index: int) -> Colours:
         """Return how the colours of the first or second views change."""
@@ -120,6 +130,7 @@ class Siamese(nn.Module):
             recipe.grey_probability,
             recipe.blur_probability[index],
             recipe.solarize_probability[index],
+            recipe.blur_sigma,
         )
 
     def project(self, images: UInt8[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch width"]:
@@ -208,6 +219,8 @@ class Siamese(nn.Module):
         found = collapse(**metrics)
         if found:
             record_facts(out, collapsed=found)
+        with drawing(out, "views.png") as path:
+            save_views(self, data, path)
         return metrics
 
 

@@ -21,9 +21,10 @@ class SimCLR(SiameseRecipe):
     """SimCLR, Chen et al. 2020 (arXiv 2002.05709), on a ViT as Chen et al. 2021 train it.
 
     Each view is told from all other views of the batch by the other view of its image. Defaults are
-    the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057), with the rate and the decay of
-    its Fig. 6 and SimCLR's own temperature. BatchNorm sees one view at a time, as in MoCo v3;
-    SimCLR's own code gives it both at once (MoCo v3, app. A).
+    the 300 epochs of ViT-B in MoCo v3's Table 4 (arXiv 2104.02057), views included, with the rate
+    and the decay of its Fig. 6 and SimCLR's own temperature. SimCLR's own views, for a ResNet-50,
+    have jitter 0.8, 0.8, 0.8, 0.2, blur with probability 0.5 in both and no solarisation. BatchNorm
+    sees one view at a time, as in MoCo v3; SimCLR's own code gives it both at once (app. A).
     """
 
     name: ClassVar[str] = "simclr"

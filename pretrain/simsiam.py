@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SimSiam(SiameseRecipe):
-    """SimSiam, Chen and He 2020 (arXiv 2011.10566), sec. 3 and 4, with MoCo v2's views.
+    """SimSiam, Chen and He 2020 (arXiv 2011.10566), sec. 3 and 4, with MoCo v2's views: crops
+    from 0.2, stronger jitter of saturation than BYOL's, half of them blurred, none solarised.
 
     Defaults are those of ResNet-50: nobody published values for a Vision Transformer. The rate
     falls at every step, where the authors' code lowers it once an epoch.

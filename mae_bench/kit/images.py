@@ -106,6 +106,8 @@ def normalize(
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Float[Tensor, "batch 3 height width"]:
     """Return pixels of [0, 255] as floats less the mean over the deviation, both of [0, 1]."""
-    means = torch.tensor(mean, device=images.device).view(3, 1, 1) * 255
-    deviations = torch.tensor(std, device=images.device).view(3, 1, 1) * 255
+    means, deviations = (
+        (torch.tensor(values).view(3, 1, 1) * 255).to(images.device, non_blocking=True)
+        for values in (mean, std)  # made on the CPU: a tensor made on a GPU waits for it
+    )
     return (images.float() - means) / deviations
