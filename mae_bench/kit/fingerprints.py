@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ LABEL_LISTS = ("1percent.txt", "10percent.txt")
 """Beside the splits: the training images whose labels low-shot tasks may use."""
 VOC_LIST = "/ImageSets/"
 """In the path of every list of images of VOC."""
+SPLITS = {
+    "imagenet": ("train/", "val/"),
+    "coco": ("train2017/", "val2017/"),
+    "ade20k": ("images/training/", "images/validation/"),
+}
+"""Where the images to train and to test on lie, of data sets with a file for each."""
 DEPTHS = {"imagenet_robustness": 4, "voc": 4}
 """Levels of folders whose change asks for a new fingerprint, where it is not two."""
 
@@ -30,16 +36,43 @@ def fingerprint(dataset: str, root: Path, cache: Path) -> str:
     except (OSError, json.JSONDecodeError):
         known = {}
     entry = known.get(str(root.resolve()))
-    if not isinstance(entry, dict) or entry.get("state") != state:
+    if not isinstance(entry, dict) or entry.get("state") != state or "counts" not in entry:
         digest = hashlib.sha256()
-        for name, size in sorted(_files(root, root)):
+        files = sorted(_files(root, root))
+        for name, size in files:
             digest.update(f"{name}\0{size}\n".encode())
             if name in LABEL_LISTS or VOC_LIST in name:
                 digest.update((root / name).read_bytes())
-        entry = {"state": state, "fingerprint": digest.hexdigest()}
+        counts = counted(dataset, [name for name, _ in files])
+        entry = {"state": state, "fingerprint": digest.hexdigest(), "counts": counts}
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache, known | {str(root.resolve()): entry})
     return str(entry["fingerprint"])
+
+
+def counted(dataset: str, names: Iterable[str]) -> dict[str, int]:
+    """Return how many images there are to train and to test on, and of ImageNet's form classes.
+
+    Nothing where there are none or where they do not lie in a file each, as in shards.
+    """
+    if dataset not in SPLITS:
+        return {}
+    train, val = ([n for n in names if n.startswith(split)] for split in SPLITS[dataset])
+    if not train or not val or any(name.endswith(".tar") for name in (*train, *val)):
+        return {}
+    counts = {"images": len(train), "val_images": len(val)}
+    if dataset == "imagenet":
+        counts["classes"] = len({name.split("/")[1] for name in train})
+    return counts
+
+
+def known_counts(cache: Path) -> dict[str, dict[str, int]]:
+    """Return the counts of the data roots in the file, by fingerprint; none if it is unreadable."""
+    try:
+        entries: dict[str, Any] = json.loads(cache.read_text())
+        return {one["fingerprint"]: one["counts"] for one in entries.values() if "counts" in one}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return {}
 
 
 def data_state(dataset: str, root: Path) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Checkpoint, Job
@@ -23,6 +23,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class DataSizes:
+    """How large the data of jobs is: as counted, else the demo's, else as published."""
+
+    demo: DemoData | None = None
+    counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By fingerprint."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every job once, sources before what needs them, and the cells that they fill."""
 
@@ -30,6 +39,8 @@ class Plan:
     """None for a job outside a suite."""
     jobs: tuple[Job, ...]
     cells: tuple[Cell, ...]
+    counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Images and classes of data roots that were looked through, by fingerprint."""
 
     @property
     def name(self) -> str:
@@ -40,6 +51,11 @@ class Plan:
     def demo_data(self) -> DemoData | None:
         """The sizes of the suite's demo data, None if it uses the site's."""
         return None if self.suite is None else self.suite.demo_data
+
+    @property
+    def data_sizes(self) -> DataSizes:
+        """What is known of how large the jobs' data is."""
+        return DataSizes(self.demo_data, self.counted)
 
     def source_of(self, job: Job) -> Job | None:
         """Return the job that makes this job's encoder, None if there is none."""

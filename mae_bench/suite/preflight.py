@@ -10,7 +10,7 @@ from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.names import check_own
 from mae_bench.core.recipe import Recipe
 from mae_bench.core.site import Site
-from mae_bench.kit.fingerprints import fingerprint
+from mae_bench.kit.fingerprints import fingerprint, known_counts
 from mae_bench.kit.layouts import check
 from mae_bench.suite.audits import broken, wanted_of
 from mae_bench.suite.cost.disk import disk_problem
@@ -45,7 +45,8 @@ class Ground:
 def survey(suite: Suite, site: Site) -> Ground:
     """Return the suite's plan and what blocks each of its jobs that is not done; makes nothing."""
     roots, fingerprints = _data(suite.demo_data, site)
-    return _blocked(Ground(plan(suite, fingerprints), Store(site.store), site, roots))
+    planned = replace(plan(suite, fingerprints), counted=known_counts(_cache(site)))
+    return _blocked(Ground(planned, Store(site.store), site, roots))
 
 
 def single_ground(
@@ -54,7 +55,8 @@ def single_ground(
     """Return the ground of one job outside a suite."""
     roots, fingerprints = _data(None, site)
     job = Job(label, recipe, seed, fingerprints.get(recipe.dataset, ABSENT), source)
-    return _blocked(Ground(Plan(None, (job,), ()), Store(site.store), site, roots))
+    planned = Plan(None, (job,), (), known_counts(_cache(site)))
+    return _blocked(Ground(planned, Store(site.store), site, roots))
 
 
 def _blocked(ground: Ground) -> Ground:
@@ -102,7 +104,7 @@ def prepare_ground(
     problems += unwritable(ground.store.root, "store") or disk_problem(
         [job for job in _able(ground) if job.key not in ground.blocked],
         ground.store,
-        ground.plan.demo_data,
+        ground.plan.data_sizes,
         ground.site.compute.keep,
     )
     if not problems:
@@ -161,13 +163,18 @@ def _data(sizes: DemoData | None, site: Site) -> tuple[dict[str, Path], dict[str
     made = _demo_root(sizes, site)
     roots = {} if made is None else demo_roots(made)
     fingerprints = {name: f"{made.name}/{name}" for name in roots} if made is not None else {}
-    cache = site.store / "fingerprints.json"
+    cache = _cache(site)
     for name, root in site.data.items():
         roots[name] = root
         fingerprints.pop(name, None)
         if root.is_dir():
             fingerprints[name] = fingerprint(name, root, cache)
     return roots, fingerprints
+
+
+def _cache(site: Site) -> Path:
+    """Return where the fingerprints of data roots are remembered."""
+    return site.store / "fingerprints.json"
 
 
 def _demo_root(sizes: DemoData | None, site: Site) -> Path | None:

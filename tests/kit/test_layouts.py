@@ -4,7 +4,7 @@ import pytest
 from shifted_sets import make_shifted
 
 from mae_bench.core.demo_data import DemoData, demo_roots
-from mae_bench.kit.fingerprints import fingerprint
+from mae_bench.kit.fingerprints import counted, fingerprint, known_counts
 from mae_bench.kit.layouts import SHIFTED, ade_class_names, check
 from mae_bench.kit.scene_files import make_demo
 
@@ -60,6 +60,26 @@ def test_images_without_label_maps_are_found(roots):
     problems = " ".join(check("ade20k", root))
     assert "training has 8 images and 7 label maps" in problems
     assert "objectInfo150.txt" in problems
+
+
+def test_images_and_classes_are_counted_beside_the_fingerprint(roots, tmp_path):
+    cache = tmp_path / "cache.json"
+    assert known_counts(cache) == {}
+    found = {name: fingerprint(name, roots[name], cache) for name in ("imagenet", "coco", "ade20k")}
+    eight = {"images": 8, "val_images": 8}
+    expected = {"imagenet": {**eight, "classes": 8}, "coco": eight, "ade20k": eight}
+    assert known_counts(cache) == {found[name]: counts for name, counts in expected.items()}
+    next((roots["imagenet"] / "train" / "n00000001").iterdir()).unlink()
+    later = fingerprint("imagenet", roots["imagenet"], cache)
+    assert known_counts(cache)[later] == {"images": 7, "val_images": 8, "classes": 7}
+    cache.write_text("[")
+    assert known_counts(cache) == {}
+
+
+def test_what_has_no_file_for_each_image_is_not_counted():
+    assert counted("imagenet", ["train/shard-00000.tar", "val/shard-00000.tar"]) == {}
+    assert counted("imagenet", ["train/n01/a.jpg"]) == {}
+    assert counted("voc", ["VOC2012/JPEGImages/a.jpg"]) == {}
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_place(made, roots, tmp_path):

@@ -40,7 +40,7 @@ def test_a_training_image_of_mae_costs_what_the_model_costs_on_paper(arch, gflop
 
 def test_a_detector_has_the_parameters_that_detectron2_reports():
     """ViTDet, ViT-B: 111 million."""
-    work = CocoVitDet().work(ARCHS[BASE], counts(CocoVitDet(), None))
+    work = CocoVitDet().work(ARCHS[BASE], counts(CocoVitDet()))
     assert work.trained == pytest.approx(111e6, rel=0.03)
 
 
@@ -48,7 +48,7 @@ def test_a_detector_has_the_parameters_that_detectron2_reports():
 def test_every_recipe_says_its_work_and_costs_of_known_gpus(name):
     cls = load(name)
     recipe = cls.published(LARGE, "mae")
-    work = recipe.work(ARCHS[LARGE], counts(recipe, None))
+    work = recipe.work(ARCHS[LARGE], counts(recipe))
     assert work.left_bytes > 0
     assert (work.flops > 0) == (name != "random_init")
     for cost in getattr(cls, "published_costs", ()):

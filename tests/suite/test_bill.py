@@ -208,7 +208,7 @@ def test_json_tells_the_same(ground):
 
 
 def test_the_disk_needed_is_that_of_the_jobs_to_run(ground):
-    sizes = None
+    sizes = ground.plan.data_sizes
     jobs = [job_of(ground, "MAE ViT-L", name) for name in ("mae", "imagenet_finetune")]
     each = [bytes_of(job, sizes, keep=2) for job in jobs]
     assert 10e9 < each[0] < 12e9  # two checkpoints of 329 million parameters and moments
@@ -235,4 +235,4 @@ def test_a_disk_that_is_too_small_is_a_problem_before_any_job(tmp_path, monkeypa
 
 def test_enough_disk_is_no_problem(tmp_path):
     ground = survey(smoke(), Site(store=tmp_path / "runs"))
-    assert disk_problem(ground.plan.jobs, Store(tmp_path), ground.plan.demo_data, keep=2) == []
+    assert disk_problem(ground.plan.jobs, Store(tmp_path), ground.plan.data_sizes, keep=2) == []

@@ -8,14 +8,16 @@ from mae_bench.core.job import Job
 from mae_bench.core.recipe import build, fields_of
 from mae_bench.kit.gpus import cpu_name, kind_of
 from mae_bench.suite.cost.device import Device, chosen_device
+from mae_bench.suite.cost.disk import bytes_of
 from mae_bench.suite.cost.estimate import estimates
 from mae_bench.suite.cost.samples import Sample, keep_calibrated, nominal_flops, read_samples
-from mae_bench.suite.plan import Plan
+from mae_bench.suite.plan import DataSizes, Plan
 from pretrain.mae import MAE
 from pretrain.random_init import RandomInit
 from transfer.ade20k_upernet import Ade20kUperNet
 from transfer.coco_vitdet import CocoVitDet
 from transfer.imagenet_finetune import ImagenetFinetune
+from transfer.imagenet_linear import ImagenetLinear
 
 BASE, LARGE = "vit_base_patch16", "vit_large_patch16"
 HOUR = 3600.0
@@ -60,6 +62,18 @@ def test_a_published_run_costs_what_was_published():
     assert (found.how, found.gpu_seconds) == ("published", pytest.approx(42 * 64 * HOUR))
     assert "42 h on 64 V100" in found.source
     assert found.seconds(8) == pytest.approx(42 * 64 / 8 * HOUR)
+
+
+def test_time_and_disk_are_of_the_images_that_the_data_has():
+    job = Job("MAE", MAE(arch=LARGE, epochs=800), 0, "mine")
+    tenth = {"images": 128_117, "val_images": 5_000, "classes": 100}
+    planned = Plan(None, (job,), (), counted={"mine": tenth})
+    found = estimates(planned, [], on("V100"))[job.key]
+    assert found.gpu_seconds == pytest.approx(42 * 64 * HOUR / 10, rel=1e-4)
+    probe = Job("Probe", ImagenetLinear(), 0, "mine", job)
+    small, whole = (bytes_of(probe, sizes, keep=1) for sizes in (planned.data_sizes, DataSizes()))
+    layer, predictions = 3 * 4 * 900 * 1024, 45_000 * 100  # weights with two moments; a line each
+    assert whole - small == pytest.approx(1.02 * (layer + predictions))
 
 
 def test_the_nearest_published_size_is_scaled_by_flops_and_peaks():

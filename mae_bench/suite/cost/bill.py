@@ -189,7 +189,7 @@ def _state(look: _Look, job: Job) -> tuple[State, str]:
 def _room(ground: Ground, lines: tuple[Line, ...]) -> Room:
     """Return the room that those jobs need which are not done."""
     jobs = [line.job for line in lines if line.left]
-    return room(jobs, ground.store, ground.plan.demo_data, ground.site.compute.keep)
+    return room(jobs, ground.store, ground.plan.data_sizes, ground.site.compute.keep)
 
 
 def _wall(ground: Ground, lines: tuple[Line, ...], devices: int) -> float:

@@ -1,30 +1,38 @@
 """What each planned job computes and keeps, counted from its recipe, its encoder and its data."""
 
-from mae_bench.core.demo_data import DemoData
 from mae_bench.core.fidelity import DATA_SETS
 from mae_bench.core.job import Checkpoint, Job
 from mae_bench.core.recipe import Recipe
 from mae_bench.kit.archs import ARCHS, Arch
 from mae_bench.kit.work import Countable, Work
 from mae_bench.suite.encoders import spec_in
+from mae_bench.suite.plan import DataSizes
 
 DEMO_CLASSES = 8
 
 
-def work_of(job: Job, sizes: DemoData | None) -> Work | None:
-    """Return the job's work on demo data of those sizes, or on data as large as the published.
+PUBLISHED = DataSizes()
+
+
+def work_of(job: Job, sizes: DataSizes) -> Work | None:
+    """Return the job's work on its data, as large as it is known to be.
 
     None if its recipe does not say or its encoder's shape is unknown.
     """
     arch = encoder_arch(job)
-    return None if arch is None else recipe_work(job.recipe, arch, sizes)
+    return None if arch is None else recipe_work(job.recipe, arch, sizes, job.data_fingerprint)
 
 
-def recipe_work(recipe: Recipe, arch: Arch, sizes: DemoData | None) -> Work | None:
-    """Return the work of a recipe with an encoder of that shape, None if it does not say."""
+def recipe_work(
+    recipe: Recipe, arch: Arch, sizes: DataSizes = PUBLISHED, data: str = ""
+) -> Work | None:
+    """Return the work of a recipe with an encoder of that shape, None if it does not say.
+
+    `data` is the fingerprint of its data.
+    """
     if not isinstance(recipe, Countable):
         return None
-    return recipe.work(arch, counts(recipe, sizes))
+    return recipe.work(arch, counts(recipe, sizes, data))
 
 
 def encoder_arch(job: Job) -> Arch | None:
@@ -55,15 +63,15 @@ def _first(job: Job) -> Job | Checkpoint:
     return source
 
 
-def counts(recipe: Recipe, sizes: DemoData | None) -> dict[str, int]:
-    """Return how many images and classes the recipe's data has: the demo's, or as published.
+def counts(recipe: Recipe, sizes: DataSizes = PUBLISHED, data: str = "") -> dict[str, int]:
+    """Return how many images and classes the recipe's data has: as counted where it was.
 
-    Data of another size is not counted; what is measured or calibrated on it is right all the same,
-    since it is scaled within that data alone.
+    Else the demo's, or as published. `data` is its fingerprint.
     """
-    if sizes is None:
-        return dict(DATA_SETS.get(recipe.name) or DATA_SETS.get(recipe.dataset, {}))
+    own = sizes.counted.get(data, {})
+    if sizes.demo is None or own:
+        return {**(DATA_SETS.get(recipe.name) or DATA_SETS.get(recipe.dataset, {})), **own}
     scenes = recipe.dataset != "imagenet"
-    train = sizes.num_train_scenes if scenes else sizes.num_train_images
-    val = sizes.num_val_scenes if scenes else sizes.num_val_images
+    train = sizes.demo.num_train_scenes if scenes else sizes.demo.num_train_images
+    val = sizes.demo.num_val_scenes if scenes else sizes.demo.num_val_images
     return {"classes": DEMO_CLASSES, "images": train, "val_images": val, "test_images": val}

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_bench.core.demo_data import DemoData
 from mae_bench.core.job import Job
 from mae_bench.suite.cost.counting import work_of
+from mae_bench.suite.plan import DataSizes
 from mae_bench.suite.store import Store
 
 RESERVE = 0.02
 """Share of what is needed that logs, curves and pictures take beside."""
 
 
-def bytes_of(job: Job, sizes: DemoData | None, keep: int) -> float:
+def bytes_of(job: Job, sizes: DataSizes, keep: int) -> float:
     """Return what the job leaves: `keep` checkpoints and its files; 0 where nothing is known."""
     work = work_of(job, sizes)
     if work is None:
@@ -35,7 +35,7 @@ class Room:
         return self.needed > self.free
 
 
-def room(jobs: Sequence[Job], store: Store, sizes: DemoData | None, keep: int) -> Room:
+def room(jobs: Sequence[Job], store: Store, sizes: DataSizes, keep: int) -> Room:
     """Return what those jobs will write beside what they have written, against what is free.
 
     A new checkpoint is written before an old one goes: the largest counts once more.
@@ -46,7 +46,7 @@ def room(jobs: Sequence[Job], store: Store, sizes: DemoData | None, keep: int) -
     return Room(sum(left) + save, bytes_free(store.root))
 
 
-def disk_problem(jobs: Sequence[Job], store: Store, sizes: DemoData | None, keep: int) -> list[str]:
+def disk_problem(jobs: Sequence[Job], store: Store, sizes: DataSizes, keep: int) -> list[str]:
     """Return a problem if what the jobs will write does not fit into the store's disk."""
     found = room(jobs, store, sizes, keep)
     if not found.short:

@@ -15,7 +15,7 @@ from mae_bench.kit.work import Cost
 from mae_bench.suite.cost.counting import job_arch, recipe_work, work_of
 from mae_bench.suite.cost.device import Device
 from mae_bench.suite.cost.samples import Sample, nominal_flops
-from mae_bench.suite.plan import Plan
+from mae_bench.suite.plan import DataSizes, Plan
 
 UTILISATION = {"torch": 0.15, "detectron2": 0.055, "mmseg": 0.055}
 """Share of a data sheet's dense 16-bit peak that training reaches, by framework: that of the
@@ -45,12 +45,10 @@ def estimates(plan: Plan, samples: Sequence[Sample], device: Device) -> dict[str
     Measured in this store, then calibrated, then published hours, then an estimate.
     """
     here = [sample for sample in samples if device.is_that_of(sample.device)]
-    return {job.key: _estimate(job, here, device, plan.demo_data) for job in plan.jobs}
+    return {job.key: _estimate(job, here, device, plan.data_sizes) for job in plan.jobs}
 
 
-def _estimate(
-    job: Job, samples: Sequence[Sample], device: Device, sizes: DemoData | None
-) -> Estimate:
+def _estimate(job: Job, samples: Sequence[Sample], device: Device, sizes: DataSizes) -> Estimate:
     """Return what a job takes; all samples are of the device."""
     for how in ("measured", "calibrated"):
         known = [
@@ -88,7 +86,7 @@ def _from_samples(job: Job, samples: Sequence[Sample]) -> Estimate | None:
     return Estimate(median(times), how, words)
 
 
-def _from_published(job: Job, device: Device, sizes: DemoData | None) -> Estimate | None:
+def _from_published(job: Job, device: Device, sizes: DataSizes) -> Estimate | None:
     """Return the hours that somebody published, scaled by FLOPs and by the data sheets' peaks."""
     work, costs = work_of(job, sizes), getattr(job.recipe, "published_costs", ())
     if work is None or not work.flops or not costs or device.kind is None:
@@ -110,12 +108,12 @@ def _published_flops(job: Job, cost: Cost) -> float:
     """Return the FLOPs of the run that was published."""
     cls = type(job.recipe)
     recipe = build(cls, cost.fields, cls.published(cost.arch, "mae"))
-    work = recipe_work(recipe, ARCHS[cost.arch], None)
+    work = recipe_work(recipe, ARCHS[cost.arch])
     assert work is not None
     return work.flops
 
 
-def _from_flops(job: Job, device: Device, sizes: DemoData | None) -> Estimate:
+def _from_flops(job: Job, device: Device, sizes: DataSizes) -> Estimate:
     """Return the FLOPs at a usual share of the device's peak; the recipe's hours without FLOPs."""
     work, needs = work_of(job, sizes), job.recipe.resources
     assert device.kind is not None
@@ -126,10 +124,10 @@ def _from_flops(job: Job, device: Device, sizes: DemoData | None) -> Estimate:
     return Estimate(work.flops / (share * device.kind.peak_flops), "estimated", words)
 
 
-def _from_demo(job: Job, sizes: DemoData | None) -> Estimate:
+def _from_demo(job: Job, sizes: DataSizes) -> Estimate:
     """Return the seconds of the recipe's demo on two cores, scaled by FLOPs."""
     needs, work = job.recipe.resources, work_of(job, sizes)
-    demo = recipe_work(type(job.recipe).demo(), ARCHS["vit_demo_patch8"], DemoData())
+    demo = recipe_work(type(job.recipe).demo(), ARCHS["vit_demo_patch8"], DataSizes(DemoData()))
     seconds = needs.demo_seconds
     if work and demo and work.flops and demo.flops:
         seconds *= work.flops / demo.flops

@@ -53,7 +53,7 @@ def keep_calibrated(store: Path, samples: list[Sample]) -> None:
 
 def nominal_flops(recipe: Recipe, arch: str) -> float:
     """Return the recipe's FLOPs on data as large as the published, 0 if they are not known."""
-    work = recipe_work(recipe, ARCHS[arch], None) if arch in ARCHS else None
+    work = recipe_work(recipe, ARCHS[arch]) if arch in ARCHS else None
     return 0.0 if work is None else work.flops
 
 
