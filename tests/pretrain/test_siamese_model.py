@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -21,11 +22,20 @@ NAMES = ("moco_v3", "simsiam", "simclr", "byol", "moco_v2")
 SMALL = {
     "arch": "vit_smoke_patch8",
     "image_size": 32,
-    "epochs": 3,
+    "epochs": 4,
     "warmup_epochs": 1,
-    "batch_size": 16,
+    "batch_size": 8,
 }
-WIDTHS = {"simsiam": {"output_width": 32, "predictor_width": 8}, "moco_v2": {"queue_size": 64}}
+WIDTHS = {"simsiam": {"output_width": 32, "predictor_width": 8}, "moco_v2": {"queue_size": 48}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small matrices are slower on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def recipe_of(name, **fields):
@@ -38,7 +48,7 @@ def build(recipe):
     return recipe.objective(Path())
 
 
-def images(number=16):
+def images(number=8):
     drawn = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (number, 2, 3, 32, 32), dtype=torch.uint8, generator=drawn)
 
@@ -47,7 +57,7 @@ def training_of(recipe, out, **compute):
     """Return a run of the recipe over four batches of made-up images an epoch."""
 
     def batches(start, detour, split):
-        for step in range(start, 12):
+        for step in range(start, 8):
             for _ in range(split.parts):
                 yield images().roll(step, 0)[split.rows(0)], torch.zeros(split.micro)
 
@@ -55,8 +65,8 @@ def training_of(recipe, out, **compute):
     return Training(
         out=out,
         seed=0,
-        steps=12,
-        steps_per_epoch=4,
+        steps=8,
+        steps_per_epoch=2,
         batch_size=recipe.batch_size,
         batches=batches,
         lr_at=WarmupCosine(lr, 0.0, recipe.warmup_epochs, recipe.epochs).at,
@@ -133,19 +143,18 @@ def test_mocos_v3_loss_is_that_of_both_directions_times_twice_the_temperature():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_of_equal_outputs_are_the_closed_forms(name):
-    recipe, net = recipe_of(name), build(recipe_of(name))
-    rows = torch.ones(16, 4)
+    recipe = recipe_of(name)
+    rows = torch.ones(8, 4)
     same = given(rows, rows, rows, rows)
-    same.queue = SimpleNamespace(keys=torch.full((64, 4), 0.5))
+    same.queue = SimpleNamespace(keys=torch.full((48, 4), 0.5))
     wanted = {
-        "moco_v3": 4 * 0.2 * math.log(16),
+        "moco_v3": 4 * 0.2 * math.log(8),
         "simsiam": -1.0,
-        "simclr": math.log(31),
+        "simclr": math.log(15),
         "byol": 0.0,
-        "moco_v2": math.log(65),
+        "moco_v2": math.log(49),
     }
     assert recipe.loss(same, 1, 2).item() == pytest.approx(wanted[name], abs=1e-5)
-    assert net(images(), net.noise(16)).isfinite()
 
 
 def snapshot(net):
@@ -153,8 +162,7 @@ def snapshot(net):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("bad_step", [0, 5])
-def test_a_step_that_is_not_finite_leaves_no_trace(tmp_path, monkeypatch, name, bad_step):
+def test_a_step_that_is_not_finite_leaves_no_trace(tmp_path, monkeypatch, name):
     """Its NaN are in the images' pixels: they pass every BatchNorm and reach the keys."""
     monkeypatch.setattr("mae_bench.kit.pace.LOG_EVERY_S", -1.0)
     recipe = recipe_of(name, lr_per_256=0.1, warmup_epochs=0)
@@ -162,22 +170,17 @@ def test_a_step_that_is_not_finite_leaves_no_trace(tmp_path, monkeypatch, name, 
     net.register_forward_pre_hook(lambda *given: before.append(snapshot(net)))
 
     def spoil(encoder, given):
-        return (given[0] * float("nan"),) if len(before) == bad_step + 1 else given
+        return (given[0] * float("nan"),) if len(before) - 1 in (0, 3) else given
 
     for branch in (net.online, net.momentum):
         if branch is not None:
             branch.encoder.register_forward_pre_hook(spoil)
     train(net, recipe.make_optimizer(net), training_of(recipe, tmp_path))
-    assert len(before) == 12
-    at, after = before[bad_step], before[bad_step + 1]
-    for key in at:
-        if key not in dict(
-            net.momentum.named_parameters(prefix="momentum") if net.momentum else []
-        ):
-            assert torch.equal(at[key], after[key]), key
-    assert not torch.equal(
-        after["online.encoder.cls_token"], before[bad_step + 2]["online.encoder.cls_token"]
-    )
+    followers = {f"momentum.{key}" for key, _ in (net.momentum or nn.Module()).named_parameters()}
+    for step in (0, 3):
+        at, after, later = before[step : step + 3]
+        assert all(torch.equal(at[key], after[key]) for key in at.keys() - followers)
+        assert not torch.equal(later["online.encoder.cls_token"], at["online.encoder.cls_token"])
     assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
 
 
@@ -193,9 +196,9 @@ def rates(recipe, out):
 
 def test_the_predictors_rate_stays_while_the_others_warm_up_and_decay(tmp_path):
     net, optimizer, found = rates(recipe_of("simsiam", lr_per_256=0.8), tmp_path)
-    base = 0.8 * 16 / 256
-    cosines = [base * 0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
-    wanted = [base * step / 4 for step in range(4)] + cosines
+    base = 0.8 * 8 / 256
+    cosines = [base * 0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    wanted = [base * step / 2 for step in range(2)] + cosines
     assert [rate for rate, _ in found] == pytest.approx(wanted, abs=1e-12)
     assert {rate for _, rate in found} == {base}
     kept = optimizer.param_groups[1]["params"]
@@ -258,7 +261,7 @@ class Alive(TorchDispatchMode):
 def most_alive(chunk):
     """Return the most bytes alive in forward and backward pass, without gradients of weights."""
     net = build(recipe_of("simclr"))
-    given = images(), net.noise(16)
+    given = images(16), net.noise(16)
     net.chunk = chunk
     weights = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
     with Alive() as alive:
@@ -268,7 +271,6 @@ def most_alive(chunk):
 
 def test_only_a_chunks_activations_are_alive_at_a_time():
     whole, quarter, single = (most_alive(chunk) for chunk in (16, 4, 1))
-    print(whole, quarter, single)
     assert quarter < 0.35 * whole
     assert single < 0.6 * quarter
 
@@ -288,10 +290,10 @@ def test_a_try_of_what_fits_leaves_no_trace(tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_chunks_give_the_gradients_of_one_pass(name):
     gradients = []
-    for chunk in (0, 4):
+    for chunk in (0, 2):
         net = build(recipe_of(name, freeze_patch_embed=False))
         net.chunk = chunk
-        net(images(), torch.full((16, 2, 10), 0.3)).backward()
+        net(images(), torch.full((8, 2, 10), 0.3)).backward()
         gradients.append([p.grad for p in net.parameters() if p.requires_grad])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -307,9 +309,9 @@ def test_the_followers_pass_is_not_computed_again():
         def count(*given, name=name):
             calls[name] += 1
 
-        getattr(net, name).encoder.patch_embed.register_forward_pre_hook(count)
-    net(images(), net.noise(16)).backward()
-    assert calls == {"online": 16, "momentum": 8}
+        getattr(net, name).encoder.register_forward_pre_hook(count)
+    net(images(), net.noise(8)).backward()
+    assert calls == {"online": 8, "momentum": 4}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
