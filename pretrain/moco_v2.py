@@ -29,7 +29,7 @@ class MoCoV2(SiameseRecipe):
     """
 
     name: ClassVar[str] = "moco_v2"
-    resources: ClassVar[Resources] = Resources(gpus=8, hours=53.0, demo_seconds=200.0)
+    resources: ClassVar[Resources] = Resources(gpus=8, hours=53.0, demo_seconds=240.0)
     published_archs: ClassVar[tuple[str, ...]] = ()
 
     epochs: int = 200
@@ -64,18 +64,26 @@ class MoCoV2(SiameseRecipe):
 
     @classmethod
     def demo(cls) -> Self:
-        """Return the size for two CPU cores."""
+        """Return the size for two CPU cores, chosen on the demo's own data.
+
+        All five have the same FLOPs, by smaller images than MAE's demo and fewer epochs. The patch
+        embedding is trained: frozen, 192 numbers of a patch would become 128 for good. AdamW
+        instead of SGD, as for the other three.
+        """
         return dataclasses.replace(
             cls(),
             arch="vit_demo_patch8",
-            image_size=64,
-            epochs=12,
+            image_size=48,
+            epochs=18,
             warmup_epochs=1,
             batch_size=64,
             lr_per_256=4e-3,
+            crop_scale_min=0.35,
             queue_size=1024,
             hidden_width=256,
             output_width=64,
+            optimizer="adamw",
+            momentum=0.97,
         )
 
     def objective(self, data: Path) -> "Siamese":

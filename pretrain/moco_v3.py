@@ -27,7 +27,7 @@ class MoCoV3(SiameseRecipe):
     """
 
     name: ClassVar[str] = "moco_v3"
-    resources: ClassVar[Resources] = Resources(gpus=64, hours=48.0, demo_seconds=200.0)
+    resources: ClassVar[Resources] = Resources(gpus=64, hours=48.0, demo_seconds=240.0)
     published_archs: ClassVar[tuple[str, ...]] = PAPER_ARCHS
 
     epochs: int = 300
@@ -57,17 +57,24 @@ class MoCoV3(SiameseRecipe):
 
     @classmethod
     def demo(cls) -> Self:
-        """Return the size for two CPU cores."""
+        """Return the size for two CPU cores, chosen on the demo's own data.
+
+        All five have the same FLOPs, by smaller images than MAE's demo and fewer epochs. The patch
+        embedding is trained: frozen, 192 numbers of a patch would become 128 for good.
+        """
         return dataclasses.replace(
             cls(),
             arch="vit_demo_patch8",
-            image_size=64,
-            epochs=12,
+            image_size=48,
+            epochs=9,
             warmup_epochs=1,
             batch_size=64,
             lr_per_256=4e-3,
+            freeze_patch_embed=False,
+            crop_scale_min=0.35,
             hidden_width=256,
             output_width=64,
+            momentum=0.95,
         )
 
     @classmethod

@@ -27,7 +27,7 @@ class SimSiam(SiameseRecipe):
     """
 
     name: ClassVar[str] = "simsiam"
-    resources: ClassVar[Resources] = Resources(gpus=8, hours=24.0, demo_seconds=200.0)
+    resources: ClassVar[Resources] = Resources(gpus=8, hours=24.0, demo_seconds=240.0)
     published_archs: ClassVar[tuple[str, ...]] = ()
 
     epochs: int = 100
@@ -56,17 +56,24 @@ class SimSiam(SiameseRecipe):
 
     @classmethod
     def demo(cls) -> Self:
-        """Return the size for two CPU cores."""
+        """Return the size for two CPU cores, chosen on the demo's own data.
+
+        All five have the same FLOPs, by smaller images than MAE's demo and fewer epochs. The patch
+        embedding is trained: frozen, 192 numbers of a patch would become 128 for good. AdamW
+        instead of SGD, as for the other three.
+        """
         return dataclasses.replace(
             cls(),
             arch="vit_demo_patch8",
-            image_size=64,
+            image_size=48,
             epochs=12,
             warmup_epochs=1,
             batch_size=64,
-            lr_per_256=0.05,
+            lr_per_256=4e-3,
+            crop_scale_min=0.35,
             output_width=128,
             predictor_width=32,
+            optimizer="adamw",
         )
 
     def objective(self, data: Path) -> "Siamese":
