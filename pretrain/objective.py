@@ -14,7 +14,8 @@ class Objective(Protocol):
 
     Its forward takes uint8 images [batch, 3, side, side] and labels [batch], and returns the loss.
     One that has `noise(batch_size)` gets noise [batch, ...] instead of labels: what it draws for a
-    whole batch, so that the result does not depend on how the batch is divided.
+    whole batch, so that the result does not depend on how the batch is divided. What else it
+    may have is listed in kit/offers.py.
     """
 
     spec: EncoderSpec
