@@ -15,7 +15,7 @@ class Objective(Protocol):
     Its forward takes uint8 images [batch, 3, side, side] and labels [batch], and returns the mean
     loss over these images. State that a resumed run must find again is a parameter or a buffer.
 
-    What follows is needed; the loop (kit/loop.py) looks for these as well:
+    What follows is needed; the loop looks for these as well (kit/offers.py):
 
     - `noise(batch_size)`: what is drawn for a whole batch, on any device, a row for each image.
       Forward gets rows of it in place of labels, so that draws do not depend on how the batch is

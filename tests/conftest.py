@@ -7,6 +7,7 @@ import pytest
 SLOW_FIRST = (
     "test_cli.py",
     "test_training.py",
+    "test_siamese_runs.py",
     "test_robustness.py",
     "test_encoders.py",
     "test_verdict.py",
