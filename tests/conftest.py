@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 SLOW_FIRST = (
+    "test_adding_docs.py",
     "test_cli.py",
     "test_training.py",
     "test_siamese_runs.py",

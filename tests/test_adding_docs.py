@@ -15,7 +15,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = ("add-an-objective.md", "add-a-task.md")
 ADDED = ("rotation", "barlow_twins", "imagenet_ridge")
-FIELDS = {"arch": "vit_smoke_patch8", "image_size": 64, "epochs": 3, "warmup_epochs": 1}
+FIELDS = {
+    "recipe": "rotation",
+    "arch": "vit_smoke_patch8",
+    "image_size": 64,
+    "epochs": 3,
+    "warmup_epochs": 1,
+}
 FIELDS |= {"batch_size": 16, "lr_per_256": 4e-3, "weight_decay": 0.1}
 
 
@@ -121,17 +127,14 @@ def tables(clone, call, data):
 
 @pytest.fixture
 def train(clone, call, data, tmp_path):
-    """Return a function: name of the run, fields, settings, kills -> its encoder and losses."""
+    """Return a function: name of the run, kills -> its encoder's bytes."""
 
-    def run(name, fields, compute=None, kills=()):
+    def run(name, *kills):
         out = tmp_path / name
         out.mkdir()
-        (out / "compute.json").write_text(json.dumps(compute or {}))
         drive = clone / "tests" / "pretrain" / "drive.py"
-        call(drive, out, data, json.dumps(FIELDS | fields), *kills)
-        lines = (out / "metrics.jsonl").read_text().splitlines()
-        losses = [json.loads(line)["loss"] for line in lines]
-        return (out / "encoder.safetensors").read_bytes(), losses
+        call(drive, out, data, json.dumps(FIELDS), *kills)
+        return (out / "encoder.safetensors").read_bytes()
 
     return run
 
@@ -174,14 +177,4 @@ def test_the_task_is_a_column_with_an_interval(clone, tables):
 
 
 def test_killed_the_first_objective_goes_on_to_the_same_bits(train):
-    whole, _ = train("whole", {"recipe": "rotation"})
-    killed, _ = train("killed", {"recipe": "rotation"}, kills=(1,))
-    assert whole == killed
-
-
-def test_the_second_objective_does_not_see_micro_batches(train):
-    fields = {"recipe": "barlow_twins", "output_width": 64, "epochs": 2}
-    _, whole = train("whole", fields)
-    _, parts = train("parts", fields, {"micro_batch": 4})
-    assert len(whole) == 16
-    assert parts == pytest.approx(whole, rel=1e-4)
+    assert train("whole") == train("killed", 1)
