@@ -1,5 +1,6 @@
 """Two views through one network, and through another that follows it: what siamese losses see."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from mae_bench.kit.vit import VisionTransformer, init_weights
 
 if TYPE_CHECKING:
     from pretrain.siamese import SiameseRecipe
+
+log = logging.getLogger(__name__)
 
 MOST_WATCHED = 256
 """Outputs that are looked at while training."""
@@ -89,6 +92,10 @@ class Siamese(nn.Module):
         """Some projections of the last step."""
         self.patch_gradient: Tensor | None = None
         """Norm of the patch embedding's gradient in the last step."""
+        self.progress = 0.0
+        """Share of the training that is done."""
+        self.warned = False
+        """Whether a collapse was told of."""
 
     def view(self) -> View:
         """Return two random crops and flips; colours change on the device."""
@@ -155,18 +162,33 @@ class Siamese(nn.Module):
         self.patch_gradient = None if gradient is None else gradient.norm()
 
     def signs(self) -> dict[str, float]:
-        """Return how far the outputs are from collapse, and the patch embedding's gradient."""
+        """Return how far the outputs are from collapse, and the patch embedding's gradient.
+
+        Reads the outputs back from the device: for log lines, not for every step.
+        """
         found = {}
         if self.outputs is not None:
-            outputs = self.outputs.float()
-            found["output_std"] = output_std(outputs)
-            found["effective_rank"] = effective_rank(outputs)
+            found = spread_of(self.outputs)
+            self._warn(collapse(**found))
         if self.patch_gradient is not None:
             found["patch_embed_gradient"] = float(self.patch_gradient)
         return found
 
+    def _warn(self, collapsed: str) -> None:
+        """Say once that the outputs have collapsed, if they have."""
+        if collapsed and not self.warned:
+            self.warned = True
+            log.warning(
+                "outputs have collapsed after %.1f %% of the training: %s; unless that is wanted, "
+                "stop it and look at stop-gradient, momentum and learning rate "
+                "(docs/objectives.md, Collapse)",
+                100 * self.progress,
+                collapsed,
+            )
+
     def after_step(self, progress: float) -> None:
         """Let the other network follow, and the queue take this step's keys."""
+        self.progress = progress
         if self.momentum is not None:
             assert self.momentum_schedule is not None
             follow(self.momentum, self.online, momentum_at(progress, *self.momentum_schedule))
@@ -184,12 +206,17 @@ class Siamese(nn.Module):
         views = Views(read_samples(data, "val"), eval_view(self.recipe.image_size), seed=0)
         device = self.online.encoder.cls_token.device
         outputs = torch.cat([self.online(images.to(device)) for images, _ in eval_batches(views)])
-        outputs = outputs.float()
-        metrics = {"output_std": output_std(outputs), "effective_rank": effective_rank(outputs)}
+        metrics = spread_of(outputs)
         found = collapse(**metrics)
         if found:
+            log.warning("the outputs of the validation images have collapsed: %s", found)
             record_facts(out, collapsed=found)
         return metrics
+
+
+def spread_of(outputs: Float[Tensor, "images width"]) -> dict[str, float]:
+    """Return the std and the effective rank of outputs, under the metrics' names."""
+    return {"output_std": output_std(outputs), "effective_rank": effective_rank(outputs)}
 
 
 def start_weights(encoder: VisionTransformer) -> None:

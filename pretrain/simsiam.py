@@ -39,6 +39,8 @@ class SimSiam(SiameseRecipe):
     solarize_probability: tuple[float, float] = (0.0, 0.0)
     output_width: int = 2048
     """Width of the projector's layers, and of what is compared."""
+    projector_norm: Literal["all", "hidden"] = "all"
+    """Whether BatchNorm follows the projector's last layer too (Table 3)."""
     predictor_width: int = 512
     """Width of the predictor's hidden layer."""
     fixed_predictor_lr: bool = True
@@ -69,7 +71,7 @@ class SimSiam(SiameseRecipe):
         out = self.output_width
         return Siamese(
             self,
-            projector=mlp((ARCHS[self.arch].width, out, out, out), norm="all"),
+            projector=mlp((ARCHS[self.arch].width, out, out, out), norm=self.projector_norm),
             predictor=mlp((out, self.predictor_width, out), norm="hidden"),
         )
 
