@@ -12,6 +12,9 @@ from mae_bench.report.table import plain
 from mae_bench.report.tables import terminal_table
 from mae_bench.report.write import write_report
 from mae_bench.suite.flaws import flaws_of
+from mae_bench.suite.overview import LETTERS, overview, told
+from mae_bench.suite.status import View, planned, standings
+from mae_bench.suite.wording import result_text
 
 SEEN = "outputs hardly differ: std 0.003 of 1 for evenly spread ones"
 TOLD = f"mae, seed 0: {SEEN}"
@@ -116,3 +119,16 @@ def test_tables_without_flaws_say_nothing_of_them(
     texts = [json.dumps(document), leaderboard_text(document), latex(document)]
     for text in [*texts, page(document, tmp_path)]:
         assert not any(word in text for word in ("flaw", "collapsed", "unstable", "went wrong"))
+
+
+def test_status_tells_of_the_collapse_behind_the_finished_job(collapsed: Any) -> None:
+    bench = collapsed
+    stands = list(standings(planned(bench.plan), View(bench.store, {}, {})).values())
+    (hit,) = (one for one in stands if one.flaws)
+    assert (hit.entry.row, hit.entry.recipe) == ("MAE", "mae")
+    lines = overview(stands, bench.plan, 200, LETTERS)
+    assert [line.endswith(f"collapsed: {SEEN}") for line in lines].count(True) == 1
+    jobs = told(stands, "trial", "runs", [])["jobs"]
+    assert [job["flaws"] for job in jobs if job["flaws"]] == [[{"kind": "collapsed", "text": SEEN}]]
+    job = next(one for one in bench.plan.jobs if one.key == hit.entry.key)
+    assert result_text(job, bench.store.result(job)).endswith(f"; collapsed: {SEEN}")
