@@ -1,6 +1,6 @@
 """SimSiam with and without stop-gradient on the demo data: loss and spread of outputs (Fig. 2).
 
-python -m benchmarks.collapse [--data FOLDER] [--into docs] [--epochs 12]
+python benchmarks/collapse.py [--data FOLDER] [--into docs] [--epochs 12]
 Chen and He 2020 (arXiv 2011.10566) show in Figure 2 that the std of outputs falls to 0 without
 stop-gradient. Behind the last BatchNorm, whose mean is 0, it cannot fall below
 2 sqrt(images - 1) / images, so the network without that one is trained too. About ten minutes.
