@@ -1,5 +1,6 @@
 """Two views through one network, and through another that follows it: what siamese losses see."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from pretrain.view_figure import save_views
 
 if TYPE_CHECKING:
     from pretrain.siamese import SiameseRecipe
+
+log = logging.getLogger(__name__)
 
 MOST_WATCHED = 256
 """Outputs that are looked at while training."""
@@ -93,6 +96,10 @@ class Siamese(nn.Module):
         """Some projections of the last step."""
         self.patch_gradient: Tensor | None = None
         """Norm of the patch embedding's gradient in the last step."""
+        self.progress = 0.0
+        """Share of the training that is done."""
+        self.warned = False
+        """Whether a collapse was told of."""
 
     def view(self) -> View:
         """Return two random crops and flips; colours change on the device."""
@@ -184,19 +191,32 @@ class Siamese(nn.Module):
     def signs(self) -> dict[str, float]:
         """Return how far the outputs are from collapse, and the patch embedding's gradient.
 
-        What is not finite is left out, as the step was.
+        Reads the outputs back from the device: for log lines, not for every step. What is not finite
+        is left out, as the step was.
         """
         found = {}
         if self.outputs is not None and self.outputs.isfinite().all():
-            outputs = self.outputs.float()
-            found["output_std"] = output_std(outputs)
-            found["effective_rank"] = effective_rank(outputs)
+            found = spread_of(self.outputs)
+            self._warn(collapse(**found))
         if self.patch_gradient is not None and self.patch_gradient.isfinite():
             found["patch_embed_gradient"] = float(self.patch_gradient)
         return found
 
+    def _warn(self, collapsed: str) -> None:
+        """Say once that the outputs have collapsed, if they have."""
+        if collapsed and not self.warned:
+            self.warned = True
+            log.warning(
+                "outputs have collapsed after %.1f %% of the training: %s; unless that is wanted, "
+                "stop it and look at stop-gradient, momentum and learning rate "
+                "(docs/objectives.md, Collapse)",
+                100 * self.progress,
+                collapsed,
+            )
+
     def after_step(self, progress: float) -> None:
         """Let the other network follow, and the queue take this step's keys."""
+        self.progress = progress
         if self.momentum is not None:
             assert self.momentum_schedule is not None
             follow(self.momentum, self.online, momentum_at(progress, *self.momentum_schedule))
@@ -214,14 +234,19 @@ class Siamese(nn.Module):
         views = Views(read_samples(data, "val"), eval_view(self.recipe.image_size), seed=0)
         device = self.online.encoder.cls_token.device
         outputs = torch.cat([self.online(images.to(device)) for images, _ in eval_batches(views)])
-        outputs = outputs.float()
-        metrics = {"output_std": output_std(outputs), "effective_rank": effective_rank(outputs)}
+        metrics = spread_of(outputs)
         found = collapse(**metrics)
         if found:
+            log.warning("the outputs of the validation images have collapsed: %s", found)
             record_facts(out, collapsed=found)
         with drawing(out, "views.png") as path:
             save_views(self, data, path)
         return metrics
+
+
+def spread_of(outputs: Float[Tensor, "images width"]) -> dict[str, float]:
+    """Return the std and the effective rank of outputs, under the metrics' names."""
+    return {"output_std": output_std(outputs), "effective_rank": effective_rank(outputs)}
 
 
 def start_weights(encoder: VisionTransformer) -> None:

@@ -2,14 +2,14 @@
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-LEAST_STD = 0.1
-"""Normalised outputs with less of the spread that even ones have are called collapsed."""
-LEAST_RANK = 2.0
+LEAST_STD = 0.2
+"""Of 1 for even spread: below it, cosines between outputs are above 0.96 in the mean."""
+LEAST_RANK = 1.25
+"""Below it squared cosines of how outputs differ are above 0.8 in the mean: nearly one line."""
 
 
 def output_std(outputs: Float[Tensor, "images width"]) -> float:
@@ -23,19 +23,18 @@ def output_std(outputs: Float[Tensor, "images width"]) -> float:
 
 
 def effective_rank(outputs: Float[Tensor, "images width"]) -> float:
-    """Return exp of the entropy of the normalised outputs' singular values, about their mean.
+    """Return how many directions the outputs differ along: 1 / mean squared cosine of all pairs.
 
-    From 1 to min(images, width): how many directions they use (Roy and Vetterli 2007; Garrido et
-    al. 2023, RankMe, arXiv 2210.02885). 0 where all are the same.
+    Cosines are of outputs less their mean, each with itself among the pairs. That is the
+    participation ratio of their spectrum: from 1, on one line, to min(images - 1, width); 0 where
+    all are the same. It does not change if a few lie far off, as they do where outputs collapse
+    behind a BatchNorm, which keeps their std from 0.
     """
-    rows = normalize(outputs.float(), dim=1)
-    rows = rows - rows.mean(dim=0)
+    outputs = outputs.float()
+    rows = normalize(outputs - outputs.mean(dim=0), dim=1)
     small = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    values = torch.linalg.eigvalsh(small.double().cpu()).clamp(min=0).sqrt()
-    if not values.sum() > 0:
-        return 0.0
-    shares = values / values.sum()
-    return float(torch.special.entr(shares).sum().exp())
+    squares = float((small / len(rows)).square().sum())
+    return 1.0 / squares if squares > 0 else 0.0
 
 
 def collapse(output_std: float, effective_rank: float) -> str:
@@ -43,5 +42,5 @@ def collapse(output_std: float, effective_rank: float) -> str:
     if output_std < LEAST_STD:
         return f"outputs hardly differ: std {output_std:.3g} of 1 for evenly spread ones"
     if effective_rank < LEAST_RANK:
-        return f"outputs differ along one direction: effective rank {effective_rank:.3g}"
+        return f"outputs differ along one line: effective rank {effective_rank:.3g}"
     return ""

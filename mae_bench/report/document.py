@@ -101,10 +101,9 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _row(row: Row) -> dict[str, Any]:
     """Return what is said of a row beside its numbers; `flaws` only where there are any."""
     line = dataclasses.asdict(dataclasses.replace(row, numbers={}))
+    flaws = list(line.pop("flaws"))
     del line["numbers"]
-    if not row.flaws:
-        del line["flaws"]
-    return line | {"deviations": list(row.deviations)}
+    return line | {"deviations": list(row.deviations)} | ({"flaws": flaws} if flaws else {})
 
 
 def _own_cells(numbers: Numbers) -> list[dict[str, Any]]:
