@@ -191,7 +191,7 @@ class Siamese(nn.Module):
     def signs(self) -> dict[str, float]:
         """Return how far the outputs are from collapse, and the patch embedding's gradient.
 
-        Reads the outputs back from the device: for log lines, not for every step. What is not finite
+        Reads the outputs back from the device: for log lines, not every step. What is not finite
         is left out, as the step was.
         """
         found = {}

@@ -73,7 +73,7 @@ def test_without_stop_gradient_outputs_collapse_and_it_is_told_once(
 def test_with_stop_gradient_they_do_not(caplog: pytest.LogCaptureFixture) -> None:
     signs = trained(45).signs()
     assert signs["output_std"] > 0.85
-    assert signs["effective_rank"] > 2
+    assert signs["effective_rank"] > 3
     assert signs["patch_embed_gradient"] > 0
     assert not caplog.records
 
@@ -81,4 +81,4 @@ def test_with_stop_gradient_they_do_not(caplog: pytest.LogCaptureFixture) -> Non
 def test_behind_a_batch_norm_what_collapses_is_the_rank() -> None:
     signs = trained(45, stop_gradient=False).signs()
     assert signs["output_std"] > 0.5  # the mean of BatchNorm's outputs is 0
-    assert signs["effective_rank"] < 1.7
+    assert signs["effective_rank"] < 2.2  # above 3 with stop-gradient
