@@ -17,8 +17,8 @@ def test_a_training_image_costs_what_torch_counts_for_its_step(name, tmp_path):
     recipe = dataclasses.replace(load(name).demo(), epochs=1, warmup_epochs=0)
     torch.manual_seed(0)
     net = recipe.objective(tmp_path)
-    crops = torch.randint(0, 255, (4, 2, 3, 64, 64), dtype=torch.uint8)
-    first, second = crops[:, 0], crops[:, 1]
+    side = recipe.image_size
+    first, second = torch.randint(0, 255, (2, 4, 3, side, side), dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         recipe.loss(net, first, second).backward()
     counted = recipe.work(ARCHS[recipe.arch], ONE).flops
