@@ -95,13 +95,12 @@ class BYOL(SiameseRecipe):
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return 2 - 2 x cosine of prediction and target, of both directions (eq. 2)."""
-        from torch.nn.functional import cosine_similarity
+        from mae_bench.kit.contrast import mean_cosine
 
         assert net.momentum is not None
         guess1, guess2 = net.predict(net.project(first)), net.predict(net.project(second))
         target1, target2 = net.momentum(first), net.momentum(second)
-        forth, back = cosine_similarity(guess1, target2), cosine_similarity(guess2, target1)
-        return 4 - 2 * (forth.mean() + back.mean())
+        return 4 - 2 * (mean_cosine(guess1, target2) + mean_cosine(guess2, target1))
 
     def head_parameters(self, width: int) -> tuple[int, int]:
         """Return the weights of projector and predictor on an encoder of that width."""
