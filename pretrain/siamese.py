@@ -29,9 +29,10 @@ class SiameseRecipe(PretrainRecipe):
     """Fields of an objective on two views; subclasses give defaults, `objective` and `loss`.
 
     The default views are those of BYOL (Grill et al. 2020, arXiv 2006.07733, Table 6), as MoCo v3
-    and its runs of other objectives have them: a random crop resized bicubically and flipped with
-    probability 0.5 in the loader; then, on the device, jitter in a random order of its four
-    changes, grey, blur and solarisation from level 128 on, each as kit/colour.py says.
+    and its runs of other objectives have them: a random crop resized bicubically (by the code of
+    MoCo v2, v3 and SimSiam bilinearly) and flipped with probability 0.5 in the loader; then, on the
+    device, jitter in a random order of its four changes, grey, blur and solarisation from level 128
+    on, each as kit/colour.py says.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
