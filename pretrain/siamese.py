@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mae_bench.core.recipe import Metric, require
-from mae_bench.kit.archs import Arch
+from mae_bench.kit.archs import ARCHS, Arch
 from mae_bench.kit.work import FLOAT_BYTES, Work, encoder_multiply_adds, encoder_parameters
 from pretrain.recipe import PretrainRecipe
 
@@ -118,16 +118,26 @@ class SiameseRecipe(PretrainRecipe):
         """Return the forward passes for an image: of trained and of following networks."""
         return 2, 0
 
+    @property
+    def training_flops(self) -> int:
+        """The FLOPs of a step for one image, a multiply-add being two and backward two forwards.
+
+        What is computed again to save memory does not count.
+        """
+        arch, (trained, followed) = ARCHS[self.arch], self.passes()
+        projector, predictor = self.head_parameters(arch.width)
+        forward = encoder_multiply_adds(arch, self.image_size) + projector
+        return int(2 * (3 * trained * (forward + predictor) + followed * forward))
+
     def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
         """Return the work of all epochs and of the look at the outputs."""
-        trained, followed = self.passes()
         projector, predictor = self.head_parameters(arch.width)
-        forward = encoder_multiply_adds(arch, self.image_size)
-        image = trained * 3 * (forward + projector + predictor) + followed * (forward + projector)
+        forward = encoder_multiply_adds(arch, self.image_size) + projector
         encoder = encoder_parameters(arch, self.image_size)
+        images = self.epochs * data["images"]
         return Work(
-            flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * forward),
+            flops=float(images * self.training_flops + 2 * data["val_images"] * forward),
             trained=encoder + projector + predictor,
-            frozen=encoder + projector if followed else 0,
+            frozen=encoder + projector if self.passes()[1] else 0,
             left_bytes=float(FLOAT_BYTES * encoder),
         )

@@ -167,6 +167,11 @@ class Siamese(nn.Module):
             if branch is not None:
                 branch.encoder.compile(*words, **settings)
 
+    @property
+    def training_flops(self) -> int:
+        """Return the FLOPs of forward and backward pass for one image, a multiply-add being two."""
+        return self.recipe.training_flops
+
     def parameter_groups(self) -> list[Group]:
         """Return all that is trained, every tensor decayed alike; the predictor may be apart."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mae_bench.core.registry import load
 from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.offers import offers
 from mae_bench.kit.work import encoder_multiply_adds
 
 ONE = {"classes": 8, "images": 1, "val_images": 0}
@@ -22,6 +23,7 @@ def test_a_training_image_costs_what_torch_counts_for_its_step(name, tmp_path):
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         recipe.loss(net, first, second).backward()
     counted = recipe.work(ARCHS[recipe.arch], ONE).flops
+    assert offers(net).training_flops == counted
     assert counted == pytest.approx(counter.get_total_flops() / 4, rel=0.03)
 
 
