@@ -29,7 +29,8 @@ def data(tmp_path_factory):
 
 def networks(data, name="moco_v3"):
     torch.manual_seed(0)
-    return dataclasses.replace(load(name).demo(), arch="vit_smoke_patch8").objective(data)
+    small = {"arch": "vit_smoke_patch8", "image_size": 64}
+    return dataclasses.replace(load(name).demo(), **small).objective(data)
 
 
 def batches(net, data, workers, world=1, micro=4):
