@@ -68,7 +68,7 @@ class MoCoV2(SiameseRecipe):
 
         All five have the same FLOPs, by smaller images than MAE's demo and fewer epochs. The patch
         embedding is trained: frozen, 192 numbers of a patch would become 128 for good. AdamW
-        instead of SGD, as for the other three.
+        instead of SGD.
         """
         return dataclasses.replace(
             cls(),

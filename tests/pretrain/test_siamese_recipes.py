@@ -10,6 +10,7 @@ from mae_bench.core.fidelity import fidelity
 from mae_bench.core.recipe import build, fields_of
 from mae_bench.core.registry import load
 from mae_bench.kit.archs import ARCHS
+from mae_bench.kit.work import encoder_multiply_adds
 
 NAMES = ("moco_v3", "simsiam", "simclr", "byol", "moco_v2")
 WITH_MOMENTUM = ("moco_v3", "byol", "moco_v2")
@@ -246,8 +247,30 @@ def test_work_is_what_torch_counts(name, tmp_path):
     with FlopCounterMode(display=False) as counter:
         net(*batch).backward()
     counted = counter.get_total_flops() / recipe.batch_size * recipe.epochs * DATA["images"]
+    assert net.training_flops * recipe.epochs * DATA["images"] == pytest.approx(counted, rel=0.05)
     assert work.flops == pytest.approx(counted, rel=0.05)
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert work.trained == pytest.approx(parameters, rel=0.01)
     followed = 0 if net.momentum is None else sum(p.numel() for p in net.momentum.parameters())
     assert work.frozen == pytest.approx(followed, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "trained", "followed"),
+    [
+        ("moco_v3", 300, 2, 2),
+        ("simclr", 300, 2, 0),
+        ("byol", 300, 2, 2),
+        ("simsiam", 100, 2, 0),
+        ("moco_v2", 200, 1, 1),
+    ],
+)
+def test_a_published_run_of_vit_base_is_counted_as_by_hand(name, epochs, trained, followed):
+    """17.5 billion multiply-adds an image and pass; a trained one costs three, a follower's one."""
+    arch = ARCHS["vit_base_patch16"]
+    assert encoder_multiply_adds(arch, 224) / 1e9 == pytest.approx(17.5, abs=0.1)
+    recipe = load(name).published("vit_base_patch16", name)
+    data = {"classes": 1000, "images": 1_281_167, "val_images": 50_000}
+    by_hand = 2 * 17.5e9 * (3 * trained + followed) * epochs * 1_281_167
+    heads = 1.02  # projectors and predictors
+    assert recipe.work(arch, data).flops == pytest.approx(by_hand * heads, rel=0.03)

@@ -18,7 +18,8 @@ def made(tmp_path):
     """Return a function: name of an objective -> the objective and the encoder that it leaves."""
 
     def make(name):
-        recipe = dataclasses.replace(load(name).demo(), arch="vit_smoke_patch8")
+        small = {"arch": "vit_smoke_patch8", "image_size": 64}
+        recipe = dataclasses.replace(load(name).demo(), **small)
         torch.manual_seed(0)
         objective = recipe.objective(tmp_path)
         write_encoder(tmp_path / f"{name}.safetensors", objective.spec, objective.encoder_state())
