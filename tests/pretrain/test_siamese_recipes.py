@@ -10,7 +10,7 @@ from mae_bench.core.fidelity import fidelity
 from mae_bench.core.recipe import build, fields_of
 from mae_bench.core.registry import load
 from mae_bench.kit.archs import ARCHS
-from mae_bench.kit.work import encoder_multiply_adds
+from mae_bench.kit.work import encoder_multiply_adds, mlp_parameters
 
 NAMES = ("moco_v3", "simsiam", "simclr", "byol", "moco_v2")
 WITH_MOMENTUM = ("moco_v3", "byol", "moco_v2")
@@ -233,7 +233,8 @@ def test_heads_have_the_weights_that_the_recipe_says(name, predictor, tmp_path):
     recipe = small(name, **fields)
     net, _ = made(recipe, tmp_path)
     found = linear_weights(net.online.projector), linear_weights(net.predictor)
-    assert found == recipe.head_parameters(ARCHS[recipe.arch].width)
+    sizes = recipe.head_sizes(ARCHS[recipe.arch].width)
+    assert found == tuple(map(mlp_parameters, sizes))
     assert bool(found[1]) == (predictor and name in WITH_PREDICTOR)
 
 
