@@ -99,13 +99,12 @@ class BYOL(SiameseRecipe):
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return 2 - 2 x cosine of prediction and target, of both directions (eq. 2)."""
-        from torch.nn.functional import cosine_similarity
+        from mae_bench.kit.contrast import mean_cosine
 
         assert net.momentum is not None
         guess1, guess2 = net.predict(net.project(first)), net.predict(net.project(second))
         target1, target2 = net.momentum(first), net.momentum(second)
-        forth, back = cosine_similarity(guess1, target2), cosine_similarity(guess2, target1)
-        return 4 - 2 * (forth.mean() + back.mean())
+        return 4 - 2 * (mean_cosine(guess1, target2) + mean_cosine(guess2, target1))
 
     def passes(self) -> tuple[int, int]:
         """Return the forward passes for an image: of trained and of following networks."""

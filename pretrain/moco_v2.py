@@ -20,11 +20,12 @@ class MoCoV2(SiameseRecipe):
     """MoCo v2, Chen et al. 2020 (arXiv 2003.04297), with MoCo's queue (arXiv 1911.05722).
 
     Each first view is told by the momentum encoder's projection of the second from 65,536 such
-    projections of earlier batches. Batches are not shuffled over ranks, since neither a ViT nor this head
-    has BatchNorm to leak through. The views are those of its code: crops from 0.2, stronger jitter
-    of saturation, half of them blurred, none solarised. Defaults are those of ResNet-50: nobody
-    published values for a Vision Transformer. The rate falls at every step, where the authors' code
-    lowers it once an epoch. Their 200 epochs took 53 h on 8 V100 (facebookresearch/moco, README).
+    projections of earlier batches. Batches are not shuffled over ranks, since neither a ViT nor
+    this head has BatchNorm to leak through. The views are those of its code: crops from 0.2,
+    stronger jitter of saturation, half of them blurred, none solarised. Defaults are those of
+    ResNet-50: nobody published values for a Vision Transformer. The rate falls at every step, where
+    the authors' code lowers it once an epoch. Their 200 epochs took 53 h on 8 V100
+    (facebookresearch/moco, README).
     """
 
     name: ClassVar[str] = "moco_v2"

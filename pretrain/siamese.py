@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mae_bench.core.recipe import Metric, require
-from mae_bench.kit.archs import Arch
+from mae_bench.kit.archs import ARCHS, Arch
 from mae_bench.kit.work import (
     FLOAT_BYTES,
     Work,
@@ -36,9 +36,10 @@ class SiameseRecipe(PretrainRecipe):
     """Fields of an objective on two views; subclasses give defaults, `objective` and `loss`.
 
     The default views are those of BYOL (Grill et al. 2020, arXiv 2006.07733, Table 6), as MoCo v3
-    and its runs of other objectives have them: a random crop resized bicubically and flipped with
-    probability 0.5 in the loader; then, on the device, jitter in a random order of its four
-    changes, grey, blur and solarisation from level 128 on, each as kit/colour.py says.
+    and its runs of other objectives have them: a random crop resized bicubically (by the code of
+    MoCo v2, v3 and SimSiam bilinearly) and flipped with probability 0.5 in the loader; then, on the
+    device, jitter in a random order of its four changes, grey, blur and solarisation from level 128
+    on, each as kit/colour.py says.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -125,16 +126,26 @@ class SiameseRecipe(PretrainRecipe):
         """Return the forward passes for an image: of trained and of following networks."""
         return 2, 0
 
+    @property
+    def training_flops(self) -> int:
+        """The FLOPs of a step for one image, a multiply-add being two and backward two forwards.
+
+        What is computed again to save memory does not count.
+        """
+        arch, (trained, followed) = ARCHS[self.arch], self.passes()
+        projector, predictor = map(mlp_parameters, self.head_sizes(arch.width))
+        forward = encoder_multiply_adds(arch, self.image_size) + projector
+        return int(2 * (3 * trained * (forward + predictor) + followed * forward))
+
     def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
         """Return the work of all epochs and of the look at the outputs."""
-        trained, followed = self.passes()
         projector, predictor = map(mlp_parameters, self.head_sizes(arch.width))
-        forward = encoder_multiply_adds(arch, self.image_size)
-        image = trained * 3 * (forward + projector + predictor) + followed * (forward + projector)
+        forward = encoder_multiply_adds(arch, self.image_size) + projector
         encoder = encoder_parameters(arch, self.image_size)
+        images = self.epochs * data["images"]
         return Work(
-            flops=2.0 * (self.epochs * data["images"] * image + data["val_images"] * forward),
+            flops=float(images * self.training_flops + 2 * data["val_images"] * forward),
             trained=encoder + projector + predictor,
-            frozen=encoder + projector if followed else 0,
+            frozen=encoder + projector if self.passes()[1] else 0,
             left_bytes=float(FLOAT_BYTES * encoder),
         )

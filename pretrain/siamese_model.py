@@ -166,6 +166,11 @@ class Siamese(nn.Module):
             if branch is not None:
                 branch.encoder.compile(*words, **settings)
 
+    @property
+    def training_flops(self) -> int:
+        """Return the FLOPs of forward and backward pass for one image, a multiply-add being two."""
+        return self.recipe.training_flops
+
     @torch.no_grad()
     def before_step(self) -> None:
         """Note the norm of the patch embedding's gradient, which jumps before training breaks."""

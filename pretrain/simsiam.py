@@ -99,14 +99,13 @@ class SimSiam(SiameseRecipe):
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return minus the mean cosine of predictions and projections (eq. 2 and 4)."""
-        from torch.nn.functional import cosine_similarity
+        from mae_bench.kit.contrast import mean_cosine
 
         output1, output2 = net.project(first), net.project(second)
         forth, back = net.predict(output1), net.predict(output2)
         if self.stop_gradient:
             output1, output2 = output1.detach(), output2.detach()
-        forth, back = cosine_similarity(forth, output2), cosine_similarity(back, output1)
-        return -(forth.mean() + back.mean()) / 2
+        return -(mean_cosine(forth, output2) + mean_cosine(back, output1)) / 2
 
     def parameter_groups(self, module: "Siamese") -> "list[Group]":
         """Return a group of the predictor's own if its rate is fixed, also in warm-up."""

@@ -1,4 +1,4 @@
-"""Contrastive losses over the batch of all ranks; with one rank or many they are the same.
+"""Losses that compare two views of a batch on all ranks; with one rank or many they are the same.
 
 Each returns the mean over this rank's rows; averaged over ranks, as DDP averages gradients, values
 and gradients are those of the whole batch on one rank.
@@ -9,7 +9,15 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+
+def mean_cosine(
+    first: Float[Tensor, "batch width"], second: Float[Tensor, "batch width"]
+) -> Float[Tensor, ""]:
+    """Return the mean cosine of rows in the same place, in float32 on every device."""
+    with torch.autocast(first.device.type, enabled=False):
+        return cosine_similarity(first.float(), second.float()).mean()
 
 
 def info_nce(

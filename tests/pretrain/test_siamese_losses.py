@@ -89,3 +89,16 @@ def test_losses_of_equal_outputs_are_the_closed_forms(name):
         "moco_v2": math.log(49),
     }
     assert recipe.loss(same, 1, 2).item() == pytest.approx(wanted[name], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_half_precision_outputs_are_single_precision(name):
+    outputs = [rows.detach().bfloat16() for rows in drawn_rows()]
+    recipe, found = load(name)(), []
+    for dtype in (torch.bfloat16, torch.float32):
+        net = given(*(rows.to(dtype) for rows in outputs))
+        net.predict = lambda rows: rows
+        net.queue = SimpleNamespace(keys=torch.eye(4))
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+            found.append(recipe.loss(net, 1, 2))
+    torch.testing.assert_close(*found)

@@ -249,6 +249,7 @@ def test_work_is_what_torch_counts(name, tmp_path):
         net(*batch).backward()
     counted = counter.get_total_flops() / recipe.batch_size * recipe.epochs * DATA["images"]
     assert work.flops == pytest.approx(counted, rel=0.05)
+    assert work.flops == net.training_flops * recipe.epochs * DATA["images"]
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert work.trained == pytest.approx(parameters, rel=0.01)
     followed = 0 if net.momentum is None else sum(p.numel() for p in net.momentum.parameters())
