@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Resources, require
 from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
-from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
 if TYPE_CHECKING:
@@ -76,6 +75,12 @@ class BYOL(SiameseRecipe):
         """Return the 100 epochs of MoCo v3's Fig. 6."""
         return dataclasses.replace(cls.published(arch, origin), epochs=100)
 
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
+        hidden, out = self.hidden_width, self.output_width
+        predictor = (out, hidden, out) if self.predictor else ()
+        return (width, hidden, hidden, out), predictor
+
     def objective(self, data: Path) -> "Siamese":
         """Return the networks: BatchNorm within the heads, none at their ends (sec. 3.2).
 
@@ -84,12 +89,11 @@ class BYOL(SiameseRecipe):
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
-        predictor = mlp((out, hidden, out), "hidden", "unbiased") if self.predictor else None
+        projector, predictor = self.head_sizes(ARCHS[self.arch].width)
         return Siamese(
             self,
-            projector=mlp((width, hidden, hidden, out), "hidden", "unbiased"),
-            predictor=predictor,
+            predictor=mlp(predictor, "hidden", "unbiased") if predictor else None,
+            projector=mlp(projector, "hidden", "unbiased"),
             momentum=(self.momentum, self.momentum_schedule),
         )
 
@@ -101,12 +105,6 @@ class BYOL(SiameseRecipe):
         guess1, guess2 = net.predict(net.project(first)), net.predict(net.project(second))
         target1, target2 = net.momentum(first), net.momentum(second)
         return 4 - 2 * (mean_cosine(guess1, target2) + mean_cosine(guess2, target1))
-
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of projector and predictor on an encoder of that width."""
-        hidden, out = self.hidden_width, self.output_width
-        predictor = mlp_parameters((out, hidden, out)) if self.predictor else 0
-        return mlp_parameters((width, hidden, hidden, out)), predictor
 
     def passes(self) -> tuple[int, int]:
         """Return the forward passes for an image: of trained and of following networks."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Resources, require
 from mae_bench.kit.archs import ARCHS
-from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
 if TYPE_CHECKING:
@@ -20,12 +19,13 @@ if TYPE_CHECKING:
 class MoCoV2(SiameseRecipe):
     """MoCo v2, Chen et al. 2020 (arXiv 2003.04297), with MoCo's queue (arXiv 1911.05722).
 
-    Each first view is told by the momentum encoder's projection of the second from the newest
-    65,536 such projections. Batches are not shuffled over ranks, since neither a ViT nor this head
-    has BatchNorm to leak through. The views are those of its code: crops from 0.2, stronger jitter
-    of saturation, half of them blurred, none solarised. Defaults are those of ResNet-50: nobody
-    published values for a Vision Transformer. The rate falls at every step, where the authors' code
-    lowers it once an epoch. Their 200 epochs took 53 h on 8 V100 (facebookresearch/moco, README).
+    Each first view is told by the momentum encoder's projection of the second from 65,536 such
+    projections of earlier batches. Batches are not shuffled over ranks, since neither a ViT nor
+    this head has BatchNorm to leak through. The views are those of its code: crops from 0.2,
+    stronger jitter of saturation, half of them blurred, none solarised. Defaults are those of
+    ResNet-50: nobody published values for a Vision Transformer. The rate falls at every step, where
+    the authors' code lowers it once an epoch. Their 200 epochs took 53 h on 8 V100
+    (facebookresearch/moco, README).
     """
 
     name: ClassVar[str] = "moco_v2"
@@ -86,18 +86,22 @@ class MoCoV2(SiameseRecipe):
             momentum=0.97,
         )
 
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
+        return (width, self.hidden_width, self.output_width), ()
+
     def objective(self, data: Path) -> "Siamese":
         """Return the networks: two layers project, and there is no predictor."""
         from mae_bench.kit.contrast import Queue
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
+        projector, _ = self.head_sizes(ARCHS[self.arch].width)
         return Siamese(
             self,
-            projector=mlp((width, hidden, out), norm="none"),
+            projector=mlp(projector, norm="none"),
             momentum=(self.momentum, self.momentum_schedule),
-            queue=Queue(self.queue_size, out),
+            queue=Queue(self.queue_size, self.output_width),
         )
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
@@ -109,10 +113,6 @@ class MoCoV2(SiameseRecipe):
         queries, keys = net.project(first), net.momentum(second)
         net.queue.waiting = keys
         return queue_nce(queries, keys, net.queue.keys, self.temperature)
-
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of the projector on an encoder of that width; there is no other."""
-        return mlp_parameters((width, self.hidden_width, self.output_width)), 0
 
     def passes(self) -> tuple[int, int]:
         """Return the forward passes for an image: of trained and of following networks."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mae_bench.core.recipe import Resources, require
 from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
-from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
 if TYPE_CHECKING:
@@ -82,17 +81,22 @@ class MoCoV3(SiameseRecipe):
         """Return the paper's 100 epochs: 73.4 linear for ViT-B, 76.5 after 300 (sec. 4.2, 6.2)."""
         return dataclasses.replace(cls.published(arch, origin), epochs=100)
 
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
+        hidden, out = self.hidden_width, self.output_width
+        predictor = (out, hidden, out) if self.predictor else ()
+        return (width, hidden, hidden, out), predictor
+
     def objective(self, data: Path) -> "Siamese":
         """Return the networks: three layers project, two predict (sec. 5)."""
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
-        predictor = mlp((out, hidden, out), self.head_norm) if self.predictor else None
+        projector, predictor = self.head_sizes(ARCHS[self.arch].width)
         return Siamese(
             self,
-            projector=mlp((width, hidden, hidden, out), self.head_norm),
-            predictor=predictor,
+            predictor=mlp(predictor, self.head_norm) if predictor else None,
+            projector=mlp(projector, self.head_norm),
             momentum=(self.momentum, self.momentum_schedule),
         )
 
@@ -106,12 +110,6 @@ class MoCoV3(SiameseRecipe):
         forth = info_nce(query1, key2, self.temperature)
         back = info_nce(query2, key1, self.temperature)
         return 2 * self.temperature * (forth + back)
-
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of projector and predictor on an encoder of that width."""
-        hidden, out = self.hidden_width, self.output_width
-        predictor = mlp_parameters((out, hidden, out)) if self.predictor else 0
-        return mlp_parameters((width, hidden, hidden, out)), predictor
 
     def passes(self) -> tuple[int, int]:
         """Return the forward passes for an image: of trained and of following networks."""

@@ -15,23 +15,7 @@ class Objective(Protocol):
     Its forward takes uint8 images [batch, 3, side, side] and labels [batch], and returns the mean
     loss over these images. State that a resumed run must find again is a parameter or a buffer.
 
-    What follows is needed; the loop looks for these as well (kit/offers.py):
-
-    - `noise(batch_size)`: what is drawn for a whole batch, on any device, a row for each image.
-      Forward gets rows of it in place of labels, so that draws do not depend on how the batch is
-      divided; the generators are seeded by (seed, step) before.
-    - `num_crops`: how many crops of each image `view` gives; above 1 forward takes images
-      [batch, crops, 3, side, side].
-    - `chunk`: an int that the loop sets to the micro-batch. Forward then gets a rank's whole share
-      of the batch in one call, and sees to it by itself that no more images' activations are kept:
-      for losses that are not sums over images.
-    - `micro_multiple`: what a micro-batch must be a multiple of.
-    - `parts`: an int that the loop sets to the forward passes of a step.
-    - `before_step()`: called when the gradients of the whole batch are there.
-    - `after_step(progress)`: called after the step, for weights that follow others; `progress` is
-      in (0, 1].
-    - `signs()`: numbers to log beside the loss.
-    - `training_flops`: FLOPs of forward and backward pass for an image, for the utilisation.
+    What follows is needed; kit/offers.py lists what else the loop looks for, such as `noise`.
     """
 
     spec: EncoderSpec

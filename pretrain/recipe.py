@@ -11,6 +11,7 @@ from mae_bench.kit.epochs import check_epoch_fields
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch.nn import Module
     from torch.optim import Optimizer
 
     from pretrain.objective import Objective
@@ -69,7 +70,7 @@ class PretrainRecipe:
         """Return the module to train, freshly initialised from the global generators."""
         raise TypeError(f"{type(self).__name__} has no objective")
 
-    def make_optimizer(self, objective: "Objective") -> "Optimizer":
+    def make_optimizer(self, objective: "Module") -> "Optimizer":
         """Return AdamW, which decays tensors of two or more dimensions."""
         from mae_bench.kit.optim import adamw, decay_groups
 

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mae_bench.core.recipe import Metric, require
 from mae_bench.kit.archs import ARCHS, Arch
-from mae_bench.kit.work import FLOAT_BYTES, Work, encoder_multiply_adds, encoder_parameters
+from mae_bench.kit.work import (
+    FLOAT_BYTES,
+    Work,
+    encoder_multiply_adds,
+    encoder_parameters,
+    mlp_parameters,
+)
 from pretrain.recipe import PretrainRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
     from torch.optim import Optimizer
 
-    from pretrain.objective import Objective
+    from mae_bench.kit.optim import Group
     from pretrain.siamese_model import Siamese
 
 
@@ -99,19 +106,20 @@ class SiameseRecipe(PretrainRecipe):
         """
         raise TypeError(f"{type(self).__name__} has no loss")
 
-    def make_optimizer(self, objective: "Objective") -> "Optimizer":
-        """Return the optimiser over all trained tensors, each decayed alike."""
+    def make_optimizer(self, objective: "Module") -> "Optimizer":
+        """Return AdamW or SGD over the parameter groups."""
         from mae_bench.kit.optim import adamw, sgd
 
-        groups = objective.parameter_groups()
+        groups = self.parameter_groups(objective)
         return adamw(groups, self.beta2) if self.optimizer == "adamw" else sgd(groups)
 
-    def predictor_lr(self) -> float | None:
-        """Return the rate that the predictor keeps throughout, None if it follows the schedule."""
-        return None
+    def parameter_groups(self, module: "Module") -> "list[Group]":
+        """Return one group of all tensors of the module that are trained, each decayed alike."""
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return [{"params": trained, "weight_decay": self.weight_decay}]
 
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of projector and predictor on an encoder of that width."""
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
         raise TypeError(f"{type(self).__name__} has no heads")
 
     def passes(self) -> tuple[int, int]:
@@ -125,13 +133,13 @@ class SiameseRecipe(PretrainRecipe):
         What is computed again to save memory does not count.
         """
         arch, (trained, followed) = ARCHS[self.arch], self.passes()
-        projector, predictor = self.head_parameters(arch.width)
+        projector, predictor = map(mlp_parameters, self.head_sizes(arch.width))
         forward = encoder_multiply_adds(arch, self.image_size) + projector
         return int(2 * (3 * trained * (forward + predictor) + followed * forward))
 
     def work(self, arch: Arch, data: Mapping[str, int]) -> Work:
         """Return the work of all epochs and of the look at the outputs."""
-        projector, predictor = self.head_parameters(arch.width)
+        projector, predictor = map(mlp_parameters, self.head_sizes(arch.width))
         forward = encoder_multiply_adds(arch, self.image_size) + projector
         encoder = encoder_parameters(arch, self.image_size)
         images = self.epochs * data["images"]

@@ -17,7 +17,6 @@ from mae_bench.kit.datasets import Views, eval_batches
 from mae_bench.kit.figures import drawing
 from mae_bench.kit.images import View, crops_view, eval_view, normalize
 from mae_bench.kit.momentum import MomentumSchedule, follow, follower, momentum_at
-from mae_bench.kit.optim import Group
 from mae_bench.kit.samples import read_samples
 from mae_bench.kit.spec import EncoderSpec, named_spec
 from mae_bench.kit.spread import collapse, effective_rank, output_std
@@ -171,20 +170,6 @@ class Siamese(nn.Module):
     def training_flops(self) -> int:
         """Return the FLOPs of forward and backward pass for one image, a multiply-add being two."""
         return self.recipe.training_flops
-
-    def parameter_groups(self) -> list[Group]:
-        """Return all that is trained, every tensor decayed alike; the predictor may be apart."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        decay, rate = self.recipe.weight_decay, self.recipe.predictor_lr()
-        if rate is None or self.predictor is None:
-            return [{"params": trained, "weight_decay": decay}]
-        apart = list(self.predictor.parameters())
-        places = {id(parameter) for parameter in apart}
-        others = [parameter for parameter in trained if id(parameter) not in places]
-        return [
-            {"params": others, "weight_decay": decay},
-            {"params": apart, "weight_decay": decay, "constant_lr": rate},
-        ]
 
     @torch.no_grad()
     def before_step(self) -> None:

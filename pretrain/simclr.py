@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from mae_bench.core.recipe import Resources, require
 from mae_bench.kit.archs import ARCHS, PAPER_ARCHS
-from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
 if TYPE_CHECKING:
@@ -73,21 +72,20 @@ class SimCLR(SiameseRecipe):
         """Return the 100 epochs of MoCo v3's Fig. 6."""
         return dataclasses.replace(cls.published(arch, origin), epochs=100)
 
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
+        return (width, self.hidden_width, self.hidden_width, self.output_width), ()
+
     def objective(self, data: Path) -> "Siamese":
         """Return the networks: a projector with BatchNorm after every layer."""
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        width, hidden, out = ARCHS[self.arch].width, self.hidden_width, self.output_width
-        return Siamese(self, projector=mlp((width, hidden, hidden, out), norm="all"))
+        projector, _ = self.head_sizes(ARCHS[self.arch].width)
+        return Siamese(self, projector=mlp(projector, norm="all"))
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
         """Return the cross entropy of telling views apart, over both views (eq. 1)."""
         from mae_bench.kit.contrast import nt_xent
 
         return nt_xent(net.project(first), net.project(second), self.temperature)
-
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of the projector on an encoder of that width; there is no other."""
-        hidden, out = self.hidden_width, self.output_width
-        return mlp_parameters((width, hidden, hidden, out)), 0

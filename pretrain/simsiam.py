@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from mae_bench.core.recipe import Resources
 from mae_bench.kit.archs import ARCHS
 from mae_bench.kit.schedule import scaled_lr
-from mae_bench.kit.work import mlp_parameters
 from pretrain.siamese import SiameseRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mae_bench.kit.optim import Group
     from pretrain.siamese_model import Siamese
 
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class SimSiam(SiameseRecipe):
     """SimSiam, Chen and He 2020 (arXiv 2011.10566), sec. 3 and 4.
 
-    The views are MoCo v2's: crops from 0.2, stronger jitter of saturation than BYOL's, half of them
-    blurred, none solarised. Defaults are those of ResNet-50: nobody published values for a Vision
-    Transformer. The rate falls at every step, where the authors' code lowers it once an epoch.
+    Each view's prediction is drawn to the projection of the other, through which no gradient
+    passes. The views are MoCo v2's: crops from 0.2, stronger jitter of saturation than BYOL's, half
+    of them blurred, none solarised. Defaults are those of ResNet-50: nobody published values for a
+    Vision Transformer. The rate falls at every step, where the authors' code lowers it once an
+    epoch.
     """
 
     name: ClassVar[str] = "simsiam"
@@ -75,17 +77,23 @@ class SimSiam(SiameseRecipe):
             predictor_width=32,
         )
 
+    def head_sizes(self, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths from layer to layer of projector and predictor, empty for none."""
+        out = self.output_width
+        predictor = (out, self.predictor_width, out) if self.predictor else ()
+        return (width, out, out, out), predictor
+
     def objective(self, data: Path) -> "Siamese":
         """Return the networks: three layers project, a bottleneck of two predicts (sec. 3)."""
         from mae_bench.kit.heads import mlp
         from pretrain.siamese_model import Siamese
 
-        out, norm = self.output_width, "none" if self.head_norm == "none" else "hidden"
-        predictor = mlp((out, self.predictor_width, out), norm) if self.predictor else None
+        projector, predictor = self.head_sizes(ARCHS[self.arch].width)
+        norm = "none" if self.head_norm == "none" else "hidden"
         return Siamese(
             self,
-            projector=mlp((ARCHS[self.arch].width, out, out, out), self.head_norm),
-            predictor=predictor,
+            predictor=mlp(predictor, norm) if predictor else None,
+            projector=mlp(projector, self.head_norm),
         )
 
     def loss(self, net: "Siamese", first: "Tensor", second: "Tensor") -> "Tensor":
@@ -98,12 +106,10 @@ class SimSiam(SiameseRecipe):
             output1, output2 = output1.detach(), output2.detach()
         return -(mean_cosine(forth, output2) + mean_cosine(back, output1)) / 2
 
-    def predictor_lr(self) -> float | None:
-        """Return the base rate if the predictor keeps it, also while the others warm up."""
-        return scaled_lr(self.lr_per_256, self.batch_size) if self.fixed_predictor_lr else None
-
-    def head_parameters(self, width: int) -> tuple[int, int]:
-        """Return the weights of projector and predictor on an encoder of that width."""
-        out = self.output_width
-        predictor = mlp_parameters((out, self.predictor_width, out)) if self.predictor else 0
-        return mlp_parameters((width, out, out, out)), predictor
+    def parameter_groups(self, module: "Siamese") -> "list[Group]":
+        """Return a group of the predictor's own if its rate is fixed, also in warm-up."""
+        if module.predictor is None or not self.fixed_predictor_lr:
+            return super().parameter_groups(module)
+        (others,) = super().parameter_groups(module.online)
+        (own,) = super().parameter_groups(module.predictor)
+        return [others, own | {"constant_lr": scaled_lr(self.lr_per_256, self.batch_size)}]

@@ -35,7 +35,7 @@ def pretrain(recipe: "PretrainRecipe", ctx: Context) -> dict[str, float]:
     objective = recipe.objective(ctx.data)
     module = machine.take(synced(cast(nn.Module, objective), machine.ranks))
     views = Views(read_samples(ctx.data, "train"), objective.view(), ctx.seed)
-    optimizer = recipe.make_optimizer(objective)
+    optimizer = recipe.make_optimizer(module)
     training = epoch_training(recipe, ctx, views, machine)
     watch = neighbours(objective, ctx.data, machine.compute)
     module = train(module, optimizer, dataclasses.replace(training, watch=watch))

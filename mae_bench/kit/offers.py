@@ -1,4 +1,13 @@
-"""What a module may offer the training loop beside its loss, and what it is told in return."""
+"""What a module may offer the training loop beside its loss, and what it is told in return.
+
+Beside the members of `Offers` the loop looks for three numbers:
+
+- `chunk`, which it sets to the micro-batch. The module then gets a rank's whole share of the batch
+  in one call, and sees to it by itself that no more images' activations are kept: for losses that
+  are not sums over images.
+- `parts`, which it sets to the forward passes of a step.
+- `micro_multiple`, of which a micro-batch must be a multiple.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,17 +24,21 @@ class Offers:
     """A module's members of these names; where it has none, what does nothing."""
 
     noise: Callable[[int], Tensor | None]
-    """Batch size -> what a whole batch draws, of which each part gets its rows, not labels."""
+    """Batch size -> what is drawn for a whole batch, on any device, a row for each image.
+
+    Each part gets its rows in place of labels, so that draws do not depend on how the batch is
+    divided; the generators are seeded by (seed, step) before."""
     before_step: Callable[[], None]
-    """Called when the gradients of a step are there."""
+    """Called when the gradients of the whole batch are there."""
     after_step: Callable[[float], None]
-    """Called after the optimiser's step, left out or not, with progress in (0, 1]."""
+    """Called after the optimiser's step, left out or not, with progress in (0, 1]: for weights that
+    follow others."""
     signs: Callable[[], dict[str, float]]
     """What to log beside the loss."""
     num_crops: int
     """Crops of each image that it takes, [batch, crops, 3, side, side] where there are several."""
     training_flops: int | None
-    """FLOPs of forward and backward pass for an image."""
+    """FLOPs of forward and backward pass for an image, for the utilisation."""
 
 
 def offers(module: nn.Module) -> Offers:
@@ -45,11 +58,7 @@ def offers(module: nn.Module) -> Offers:
 
 
 def divided(module: nn.Module, split: Split) -> Split:
-    """Return the split to feed the module by, which is told of it.
-
-    One with `parts` is told the forward passes of a step. One with `chunk` takes a rank's whole
-    share in one call, and the micro-batch as its `chunk`, to keep memory within that by itself.
-    """
+    """Return the split to feed the module by, which is told of it by its `chunk` and `parts`."""
     if hasattr(module, "chunk"):
         module.chunk, split = split.micro, replace(split, micro=split.share)
     if hasattr(module, "parts"):

@@ -181,11 +181,11 @@ def most_alive(chunk):
     Colours are changed before, in slices of their own.
     """
     net = build(recipe_of("simclr"))
-    views = net.coloured(images(16), net.noise(16))
+    first, second = images(16).unbind(1)
     net.chunk = chunk
     weights = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
     with Alive() as alive:
-        net.recipe.loss(net, *views).backward()
+        net.recipe.loss(net, first, second).backward()
     return alive.most - weights
 
 

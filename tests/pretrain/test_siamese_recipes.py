@@ -10,7 +10,7 @@ from mae_bench.core.fidelity import fidelity
 from mae_bench.core.recipe import build, fields_of
 from mae_bench.core.registry import load
 from mae_bench.kit.archs import ARCHS
-from mae_bench.kit.work import encoder_multiply_adds
+from mae_bench.kit.work import encoder_multiply_adds, mlp_parameters
 
 NAMES = ("moco_v3", "simsiam", "simclr", "byol", "moco_v2")
 WITH_MOMENTUM = ("moco_v3", "byol", "moco_v2")
@@ -233,7 +233,8 @@ def test_heads_have_the_weights_that_the_recipe_says(name, predictor, tmp_path):
     recipe = small(name, **fields)
     net, _ = made(recipe, tmp_path)
     found = linear_weights(net.online.projector), linear_weights(net.predictor)
-    assert found == recipe.head_parameters(ARCHS[recipe.arch].width)
+    sizes = recipe.head_sizes(ARCHS[recipe.arch].width)
+    assert found == tuple(map(mlp_parameters, sizes))
     assert bool(found[1]) == (predictor and name in WITH_PREDICTOR)
 
 
@@ -249,6 +250,7 @@ def test_work_is_what_torch_counts(name, tmp_path):
     counted = counter.get_total_flops() / recipe.batch_size * recipe.epochs * DATA["images"]
     assert net.training_flops * recipe.epochs * DATA["images"] == pytest.approx(counted, rel=0.05)
     assert work.flops == pytest.approx(counted, rel=0.05)
+    assert work.flops == net.training_flops * recipe.epochs * DATA["images"]
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert work.trained == pytest.approx(parameters, rel=0.01)
     followed = 0 if net.momentum is None else sum(p.numel() for p in net.momentum.parameters())

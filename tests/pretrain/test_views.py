@@ -29,8 +29,8 @@ def data(tmp_path_factory):
 
 def networks(data, name="moco_v3"):
     torch.manual_seed(0)
-    small = {"arch": "vit_smoke_patch8", "image_size": 64}
-    return dataclasses.replace(load(name).demo(), **small).objective(data)
+    fields = {"arch": "vit_smoke_patch8", "image_size": 64}
+    return dataclasses.replace(load(name).demo(), **fields).objective(data)
 
 
 def batches(net, data, workers, world=1, micro=4):
