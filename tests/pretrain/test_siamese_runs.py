@@ -27,8 +27,9 @@ FIELDS = {
     "byol": HEADS | {"lr_per_256": 1.0, "optimizer": "sgd"},
     "moco_v2": HEADS | {"lr_per_256": 0.5, "queue_size": 24},
 }
-"""At these rates no ReLU's input comes so near to 0 that rounding switches it: on the demo's colours
-a SimSiam at twice the rate has one of 9e-7 in its last step, and another gradient on two ranks."""
+"""At these rates no ReLU's input comes so near to 0 that rounding switches it: on the demo's
+colours a SimSiam at twice the rate has one of 9e-7 in its last step, and another gradient on two
+ranks."""
 NAMES = tuple(FIELDS)
 STEPS = 4
 """Of 8 images, in two epochs."""
