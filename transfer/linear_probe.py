@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -58,9 +58,8 @@ def trained_probe(
 ) -> "LinearProbe":
     """Return layers trained on the samples in ctx.out, one for each learning rate."""
     seed_globals(ctx.seed, "init")
-    layers = LinearProbe(
-        encoder, len(samples.classes), len(recipe.lr_factors), batch_norm=recipe.batch_norm
-    )
+    norm: Literal["batch", "none"] = "batch" if recipe.batch_norm else "none"
+    layers = LinearProbe(encoder, len(samples.classes), len(recipe.lr_factors), norm)
     probe = machine.take(layers)
     probe.keep_apart()
     groups = [
@@ -95,13 +94,18 @@ class LinearProbe(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, num_classes: int, num_layers: int = 1, *, batch_norm: bool = True
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        num_layers: int = 1,
+        norm: Literal["batch", "none"] = "batch",
     ) -> None:
         super().__init__()
         self.model = classifier(encoder, num_classes, "cls").requires_grad_(False)
         width = encoder.spec.width
-        norm = RankBatchNorm(width, affine=False, eps=1e-6) if batch_norm else nn.Identity()
-        self.norm: nn.Module = norm
+        self.norm: nn.Module = nn.Identity()
+        if norm == "batch":
+            self.norm = RankBatchNorm(width, affine=False, eps=1e-6)
         layer = nn.Linear(width, num_classes)
         # Cut off at 2, 200 deviations away: the plain normal that MoCo v3 starts with, too.
         nn.init.trunc_normal_(layer.weight, std=0.01)

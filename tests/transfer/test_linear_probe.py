@@ -70,7 +70,7 @@ def test_the_plain_probe_is_softmax_regression_by_momentum_sgd(ctx):
     machine = start(given.out)
     encoder, samples = inputs(given, PLAIN.image_size, machine)
     seed_globals(given.seed, "init")
-    probe = LinearProbe(encoder, len(samples.classes), batch_norm=False)
+    probe = LinearProbe(encoder, len(samples.classes), norm="none")
     weight, bias = (p.detach().double().numpy() for p in probe.layers[0].parameters())
     views = Views(samples, train_view(PLAIN.image_size, (PLAIN.crop_scale_min, 1.0)), given.seed)
     fed = epoch_training(PLAIN, given, views, machine)

@@ -36,7 +36,7 @@ def test_a_probe_sees_the_features_that_the_objective_projected(made, name):
     network = objective.online.encoder.eval()
     with torch.no_grad():
         expected = network.pooled(network(normalize(images)))
-    found = LinearProbe(encoder, 8, batch_norm=False).features(images)
+    found = LinearProbe(encoder, 8, norm="none").features(images)
     torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
 
 
