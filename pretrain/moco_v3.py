@@ -56,10 +56,10 @@ class MoCoV3(SiameseRecipe):
 
     @classmethod
     def demo(cls) -> Self:
-        """Return the size for two CPU cores, chosen on the demo's own data.
+        """Return the size for two CPU cores, with the FLOPs of the four others like it.
 
-        All five have the same FLOPs, by smaller images than MAE's demo and fewer epochs. The patch
-        embedding is trained: frozen, 192 numbers of a patch would become 128 for good.
+        Images are smaller than in MAE's demo and epochs fewer. The patch embedding is trained:
+        frozen, 192 numbers of a patch would become 128 for good.
         """
         return dataclasses.replace(
             cls(),
